@@ -1,0 +1,1 @@
+"""One script a published figure; each prints one JSON line."""

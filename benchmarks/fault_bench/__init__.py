@@ -1,0 +1,1 @@
+"""The fault bench: one function a row, against a real Postgres and real processes."""

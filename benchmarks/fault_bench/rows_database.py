@@ -1,0 +1,400 @@
+"""Rows of a database that restarts, stays away, fills up, or was set up in its own way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.fault_bench.bench import LEASE, SECRET, SWEEP, Bench, expect
+from benchmarks.fault_bench.rows import row
+from benchmarks.fault_bench.rows_processes import finish, leased
+from hpsearch.database import embedded
+
+
+def restart(bench: Bench, number: int, pause: float) -> None:
+    """Stops the server by a signal and starts it again after a pause."""
+    bench.server_stop(number)
+    time.sleep(pause)
+    bench.server_start()
+
+
+@row(
+    4,
+    "Postgres fast restart, 2.5 s, mid-training",
+    "no attempt lost, accepted at first try",
+    quick=True,
+)
+def fast_restart(bench: Bench) -> None:
+    """Restarts the server under a training that outlasts the restart."""
+    bench.environment["HPSEARCH_LEASE_SECONDS"] = "6"
+    bench.create(2, seconds=4.0)
+    worker = bench.worker()
+    bench.until(lambda: leased(bench), 20, "a run at work")
+    restart(bench, signal.SIGINT, 2.5)
+    expect(worker.wait() == 0, worker.text[-300:])
+    bench.check(2)
+    states = bench.query("SELECT state FROM hpsearch.attempts")
+    expect(states == ["accepted"] * 2, f"attempts are {states}")
+
+
+@row(5, "Postgres immediate restart (crash recovery) during commits", "as 4")
+def crash_recovery(bench: Bench) -> None:
+    """Crashes the server four times under two workers with short runs."""
+    bench.environment["HPSEARCH_LEASE_SECONDS"] = "10"
+    bench.create(30, seconds=0.1)
+    workers = [bench.worker() for _ in range(2)]
+    for _ in range(4):
+        done = bench.finished()
+        bench.until(lambda done=done: bench.finished() > done, 30, "progress")  # type: ignore[misc]
+        restart(bench, signal.SIGQUIT, 0.3)
+    for worker in workers:
+        expect(worker.wait(90) == 0, worker.text[-300:])
+    bench.check(30)
+    states = set(bench.query("SELECT state FROM hpsearch.attempts"))
+    expect(states == {"accepted"}, f"attempts are {states}")
+
+
+@row(6, "Postgres down longer than the lease", "spooled; accepted on return, or superseded")
+def long_outage(bench: Bench) -> None:
+    """Stops the server for lease + 5 s while a run ends; then kills the worker that waits."""
+    bench.create(2, seconds=1.5)
+    worker = bench.worker()
+    bench.until(lambda: leased(bench), 20, "a run at work")
+    bench.server_stop(signal.SIGINT)
+    spool = bench.folder / "data" / "spool"
+    deadline = time.monotonic() + 20
+    while not list(spool.rglob("*.json")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    expect(list(spool.rglob("*.json")), "nothing was spooled")
+    worker.kill()
+    time.sleep(LEASE + SWEEP + 2)
+    bench.server_start()
+    finish(bench, 2)
+    expect(not list(spool.rglob("*.json")), "the spooled result was not delivered")
+    first = bench.query("SELECT state FROM hpsearch.attempts ORDER BY leased_at LIMIT 1")
+    expect(first == ["accepted"], f"the spooled attempt is {first}")
+
+
+@row(
+    7,
+    "Postgres down when a worker starts",
+    "backoff up to the wait, then exit 69, one line",
+    quick=True,
+)
+def down_at_start(bench: Bench) -> None:
+    """Starts a worker without a server; then again, with the server back in time."""
+    bench.create(1)
+    bench.server_stop(signal.SIGINT)
+    said = bench.command("worker", "--study", "s", status=69, HPSEARCH_DB_WAIT_SECONDS="2")
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    expect(len(errors) == 1, f"said: {said[-300:]}")
+    worker = bench.worker(HPSEARCH_DB_WAIT_SECONDS="30")
+    time.sleep(3)
+    bench.server_start()
+    expect(worker.wait() == 0, worker.text[-300:])
+    bench.check(1)
+
+
+@row(
+    8,
+    "lost COMMIT acknowledgement on claim and accept",
+    "no orphan, no double",
+    quick=True,
+)
+def lost_acknowledgement(bench: Bench) -> None:
+    """Breaks the connection right after a commit, on each verb in turn."""
+    bench.create(4)
+    for verb in ("claim", "deliver"):
+        worker = bench.worker(fault=f"lost-ack:{verb}")
+        bench.until(lambda: bench.finished() >= 1, 30, "a result")
+        expect(worker.wait() == 0, f"{verb}: {worker.text[-300:]}")
+    bench.check(4)
+    counts = bench.query("SELECT count(*) FROM hpsearch.attempts")
+    expect(counts == [4], f"{counts} attempts for 4 runs")
+
+
+@row(
+    9,
+    "backend terminated",
+    "transparent retry",
+    quick=True,
+)
+def terminated(bench: Bench) -> None:
+    """Terminates every connection of a worker, several times."""
+    bench.create(6)
+    worker = bench.worker()
+    others = (
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+        "WHERE usename = current_user AND pid <> pg_backend_pid()"
+    )
+    bench.until(lambda: leased(bench), 30, "a run at work")
+    while worker.process.poll() is None:
+        bench.query(others)
+        time.sleep(1.0)
+    expect(worker.wait() == 0, worker.text[-300:])
+    bench.check(6)
+    states = set(bench.query("SELECT state FROM hpsearch.attempts"))
+    expect(states == {"accepted"}, f"attempts are {states}")
+
+
+@row(14, "the role's default isolation is REPEATABLE READ or SERIALIZABLE", "pinned, works")
+def isolation(bench: Bench) -> None:
+    """Runs four workers under each level."""
+    for done, level in ((8, "repeatable read"), (16, "serializable")):
+        bench.query(f"ALTER ROLE CURRENT_USER SET default_transaction_isolation = '{level}'")
+        if done == 8:
+            bench.create(done, seconds=0.1)
+        else:
+            bench.query("UPDATE hpsearch.specs SET target = 16")
+        for worker in [bench.worker() for _ in range(4)]:
+            expect(worker.wait() == 0, worker.text[-300:])
+        bench.check(done)
+
+
+@row(15, "disk full, then freed", "the worker waits, resumes")
+def disk_full(bench: Bench) -> None:
+    """Puts the database on a small file system, fills that, and frees it."""
+    with small_tablespace(bench) as place:
+        bench.create(6)
+        ballast = place / "ballast"
+        with ballast.open("wb") as file:
+            try:
+                while True:
+                    file.write(b"\0" * 65536)
+            except OSError:
+                pass
+        worker = bench.worker()
+        time.sleep(6)
+        expect(worker.process.poll() is None, f"the worker left: {worker.text[-300:]}")
+        stuck = bench.finished()
+        ballast.unlink()
+        expect(worker.wait(90) == 0, worker.text[-300:])
+        expect(stuck < 6, "the disk was never full")
+        bench.check(6)
+
+
+@contextmanager
+def small_tablespace(bench: Bench) -> Iterator[Path]:
+    """Moves the row's database to a tmpfs of 24 MB, which needs root."""
+    expect(os.geteuid() == 0, "needs root to mount a tmpfs")
+    place = bench.folder / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", place], check=True)
+    try:
+        owner = (bench.server / "postgres" / "cluster").stat()
+        space = place / "space"
+        space.mkdir()
+        os.chown(space, owner.st_uid, owner.st_gid)
+        place.chmod(0o755)
+        name = bench.url.database
+        bench.query_server(f"CREATE TABLESPACE {name} LOCATION '{space}'")
+        bench.query_server(f"ALTER DATABASE {name} SET TABLESPACE {name}")
+        yield place
+        bench.query_server(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        )
+        bench.query_server(f"ALTER DATABASE {name} SET TABLESPACE pg_default")
+        bench.query_server(f"DROP TABLESPACE {name}")
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+@row(
+    20,
+    "resume with another popsize, space, direction, budget, task, bounds",
+    "refused, shown",
+    quick=True,
+)
+def other_spec(bench: Bench) -> None:
+    """Launches a study again with six differences."""
+    bench.create(1)
+    finish(bench, 1)
+    resume = ("launch", "--study", "s", "--trials", "2")
+    for flag, value in (
+        ("--popsize", "8"),
+        ("--space", "sac"),
+        ("--direction", "minimize"),
+        ("--budget", "33s"),
+        ("--task", "quadruped-walk"),
+        ("--range", "x0=0:1"),
+    ):
+        said = bench.command(*resume, flag, value, status=2)
+        expect("exists with another spec" in said, f"{flag}: {said[-300:]}")
+    before = bench.query("SELECT target FROM hpsearch.specs")
+    expect(before == [1], "a refused launch changed the target")
+    fork = ("launch", "--new-study", "t", "--objective", "sphere", "--popsize", "8")
+    bench.command(*fork, "--trials", "1", "seconds=0.1")
+
+
+@row(22, "pickle in trial attributes; HTML; a script in a note", "nothing executes")
+def planted(bench: Bench) -> None:
+    """Plants a pickle that writes a file where stock samplers keep theirs."""
+    import base64
+    import pickle
+
+    marker = bench.folder / "executed"
+
+    class Payload:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, (f"touch {marker}",)
+
+    bench.create(8, seconds=0.1)
+    bench.worker(fault="kill:mid-training").wait()
+    code = pickle.dumps(Payload())
+    for key, text in (
+        ("cma:optimizer:0", code.hex()),
+        ("cma:optimizer", code.hex()),
+        ("cma:generation", "0"),
+        ("hpsearch:drawn", base64.b64encode(code).decode()),
+    ):
+        bench.query(
+            "INSERT INTO trial_system_attributes (trial_id, key, value_json) "
+            "SELECT trial_id, :key, to_json(CAST(:text AS text)) FROM trials "
+            "ON CONFLICT (trial_id, key) DO UPDATE SET value_json = excluded.value_json",
+            key=key,
+            text=text,
+        )
+    finish(bench, 8)
+    expect(not marker.exists(), "the planted pickle was executed")
+
+
+@row(
+    29,
+    "password with {}%@/ in the URL",
+    "connects; found nowhere else",
+    quick=True,
+)
+def password(bench: Bench) -> None:
+    """Runs whole commands with the bench's awkward password; I8 looks for it."""
+    expect(any(c in SECRET for c in "{}%@/ "), "the bench's password is too plain")
+    said = bench.command(
+        *("launch", "--objective", "sphere", "--popsize", "4", "--study", "s"),
+        *("--trials", "2", "seconds=0.1"),
+    )
+    raw = f"postgresql://{bench.url.username}:{SECRET}@127.0.0.1:{bench.url.port}/"
+    said += bench.command("status", "--storage", raw + str(bench.url.database))
+    wrong = raw.replace(SECRET, "wr{o}ng%@/ x") + str(bench.url.database)
+    said += bench.command("status", "--storage", wrong, status=2)
+    expect("s3cr" not in said and "wr{o}ng" not in said, "a password was printed")
+    bench.check(2)
+
+
+@row(30, "worker role without DELETE and DDL; viewer role with SELECT only", "as granted")
+def roles(bench: Bench) -> None:
+    """Runs a worker and looks on under the two roles."""
+    bench.create(3)
+    names = {kind: f"{bench.url.database}_{kind}" for kind in ("worker", "viewer")}
+    bench.query_server(f"ALTER ROLE {bench.url.username} CREATEROLE")
+    flags = ("--worker-role", names["worker"], "--viewer-role", names["viewer"])
+    bench.command("db", "roles", "--apply", *flags)
+    urls = {}
+    try:
+        for kind, name in names.items():
+            bench.query_server(f"ALTER ROLE {name} PASSWORD '{kind}'")
+            url = bench.url.set(username=name, password=kind)
+            urls[kind] = url.render_as_string(hide_password=False)
+        worker = bench.worker(HPSEARCH_STORAGE=urls["worker"])
+        expect(worker.wait() == 0, f"the worker role: {worker.text[-300:]}")
+        for command in ("status", "trials", "studies"):
+            bench.command(command, HPSEARCH_STORAGE=urls["viewer"])
+        bench.command("logs", "0", HPSEARCH_STORAGE=urls["viewer"])
+        for kind, arguments in (
+            ("viewer", ("stop", "--study", "s")),
+            ("viewer", ("worker", "--study", "s")),
+            ("worker", ("delete", "s", "--yes")),
+        ):
+            said = bench.command(*arguments, status=1, HPSEARCH_STORAGE=urls[kind])
+            errors = [line for line in said.splitlines() if line.startswith("error: ")]
+            expect(len(errors) == 1 and "permission" in errors[0], f"{arguments}: {said[-200:]}")
+        bench.check(3)
+    finally:
+        for name in names.values():
+            bench.query_database(f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+@row(
+    31,
+    "server without TLS on a host that is not local",
+    "refused unless --insecure-storage",
+    quick=True,
+)
+def no_tls(bench: Bench) -> None:
+    """Names the server, which has no TLS, by a name that does not say that it is this machine."""
+    bench.create(1)
+    url = bench.url.set(host=socket.gethostname()).render_as_string(hide_password=False)
+    said = bench.command("status", "--storage", url + "?sslmode=disable", status=2)
+    expect("verify-full" in said and "--insecure-storage" in said, f"said: {said[-300:]}")
+    with contextlib.suppress(OSError):
+        if not socket.gethostbyname(socket.gethostname()).startswith("127."):
+            return
+        said = bench.command("status", "--storage", url, status=2)
+        expect("--insecure-storage" in said, f"said: {said[-300:]}")
+        bench.command("status", "--storage", url, "--insecure-storage")
+
+
+@row(
+    32,
+    "database written by an older release",
+    "refused with the advice, migrated by it",
+    quick=True,
+)
+def older(bench: Bench) -> None:
+    """Marks the tables as older, and as newer, than this release."""
+    bench.create(1)
+    (head,) = bench.query("SELECT version_num FROM hpsearch.tables_version")
+    bench.query("UPDATE hpsearch.tables_version SET version_num = '9999'")
+    said = bench.command("status", status=1)
+    expect("does not know" in said, f"said: {said[-300:]}")
+    bench.query(f"UPDATE hpsearch.tables_version SET version_num = '{head}'")
+    finish(bench, 1)
+
+
+@row(
+    34,
+    "bare postgresql:// URL",
+    "works",
+    quick=True,
+)
+def bare_url(bench: Bench) -> None:
+    """Gives the URL as people type it."""
+    url = bench.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    command = ("launch", "--objective", "sphere", "--popsize", "4", "--study", "s")
+    bench.command(*command, "--trials", "1", "seconds=0.1", HPSEARCH_STORAGE=url)
+    bench.check(1)
+
+
+@row(35, "two containers start one embedded data folder", "one server, one clear line")
+def two_hosts(bench: Bench) -> None:
+    """Starts it here, then from other PID, IPC and UTS namespaces."""
+    expect(shutil.which("unshare") and os.geteuid() == 0, "needs root and unshare")
+    data = bench.folder / "embedded"
+    data.mkdir(mode=0o755)
+    environment = {**bench.environment, "HPSEARCH_DATA_DIR": str(data)}
+    del environment["HPSEARCH_STORAGE"]
+    command = [sys.executable, "-m", "hpsearch", "db", "up"]
+    first = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    expect(first.returncode == 0, first.stderr[-300:])
+    try:
+        inside = ["unshare", "--pid", "--ipc", "--uts", "--fork", "--mount-proc", "sh", "-c"]
+        words = " ".join(command)
+        other = subprocess.run(
+            [*inside, f"hostname other && {words}"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=90,
+        )
+        said = other.stdout + other.stderr
+        expect(other.returncode == 1, f"the other started it too: {said[-300:]}")
+        expect(said.count("error: ") == 1 and "Traceback" not in said, f"said: {said[-300:]}")
+    finally:
+        embedded.down(data)

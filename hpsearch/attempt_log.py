@@ -1,0 +1,50 @@
+"""The output of one attempt on disk, never more than two files of a bounded size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+MAX_BYTES = 4 << 20
+TAIL_BYTES = 64 << 10
+
+
+class AttemptLog:
+    """A log that keeps the newest output: when the file is full it becomes `<name>.1`."""
+
+    def __init__(self, path: Path, max_bytes: int = MAX_BYTES) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._older = path.with_name(path.name + ".1")
+        self._max_bytes = max_bytes
+        self._file = path.open("wb", buffering=0)
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        """Appends output; what comes after `close` is lost."""
+        if self._file.closed:
+            return
+        if self._size + len(data) > self._max_bytes:
+            self._file.close()
+            self.path.replace(self._older)
+            self._file = self.path.open("wb", buffering=0)
+            self._size = 0
+        self._file.write(data)
+        self._size += len(data)
+
+    def tail(self) -> str:
+        """Returns the end of what was written, at most 64 KiB."""
+        data = b"".join(self._read(path) for path in (self._older, self.path))
+        return data[-TAIL_BYTES:].decode("utf-8", "replace")
+
+    @staticmethod
+    def _read(path: Path) -> bytes:
+        try:
+            with path.open("rb") as file:
+                file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+                return file.read()
+        except FileNotFoundError:
+            return b""
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()

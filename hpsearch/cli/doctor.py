@@ -1,0 +1,112 @@
+"""`hpsearch doctor`: what this machine has and lacks, and how to get it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import typer
+
+import hpsearch
+from hpsearch.cli.options import option, out
+from hpsearch.database.binaries import find_binaries
+from hpsearch.exceptions import HpsearchError
+from hpsearch.launchers.local import gpu_ids
+from hpsearch.settings import settings
+
+FREE_GIB = 5.0
+
+# One line from the children's interpreter: the version of each package that it has.
+_PROBE = """
+import importlib.metadata as m, sys
+for name in sys.argv[1:]:
+    try: print(name, m.version(name))
+    except m.PackageNotFoundError: print(name, "-")
+"""
+_PACKAGES = {
+    "sbx-rl": "trains SAC: pip install 'hpsearch[rl]'",
+    "jax": "pip install 'hpsearch[rl]'",
+    "mujoco": "runs the embedded robot: pip install 'hpsearch[rl]'",
+    "isaaclab": "runs Isaac Lab's tasks (Python 3.12): pip install 'hpsearch[isaaclab]'",
+}
+_OPTIONAL = ("isaaclab",)
+
+
+def command(
+    python: Annotated[
+        str | None, option("--python", help="Interpreter of the simulator's environment.")
+    ] = None,
+) -> None:
+    """Shows what this machine has and lacks, and how to get what is missing."""
+    lacking = False
+    for good, needed, line in _findings(python):
+        mark = "ok     " if good else "MISSING" if needed else "-      "
+        lacking |= needed and not good
+        out.print(f"{mark}  {line}", markup=False)
+    if lacking:
+        raise typer.Exit(1)
+
+
+def _findings(python: str | None) -> Iterator[tuple[bool, bool, str]]:
+    """Yields whether a thing is there, whether it is needed, and a line about it."""
+    yield True, True, f"hpsearch {hpsearch.__version__}, optuna {_version('optuna')}"
+    memory = psutil.virtual_memory().total / 2**30
+    yield True, True, f"{len(os.sched_getaffinity(0))} CPU cores, {memory:.0f} GiB of memory"
+    gpus = gpu_ids()
+    yield bool(gpus), False, f"{len(gpus)} NVIDIA GPU(s)" + ("" if gpus else ": runs on the CPU")
+    yield _postgres()
+    yield _disk()
+    yield from _packages(python)
+
+
+def _version(package: str) -> str:
+    return importlib.metadata.version(package)
+
+
+def _postgres() -> tuple[bool, bool, str]:
+    if settings().storage or settings().storage_file:
+        return True, True, "database: HPSEARCH_STORAGE or HPSEARCH_STORAGE_FILE is set"
+    try:
+        found = find_binaries()
+    except HpsearchError as error:
+        return False, True, str(error)
+    return True, True, f"Postgres {found.major} for the embedded database, in {found.folder}"
+
+
+def _disk() -> tuple[bool, bool, str]:
+    folder = settings().data_dir
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free / 2**30
+    writable = os.access(existing, os.W_OK)
+    line = f"data folder {folder}: {free:.0f} GiB free"
+    if not writable:
+        line += "; not writable: set HPSEARCH_DATA_DIR"
+    elif free < FREE_GIB:
+        line += f"; at least {FREE_GIB:.0f} GiB are needed: set HPSEARCH_DATA_DIR"
+    return writable and free >= FREE_GIB, True, line
+
+
+def _packages(python: str | None) -> Iterator[tuple[bool, bool, str]]:
+    interpreter = python or sys.executable
+    try:
+        done = subprocess.run(
+            [interpreter, "-c", _PROBE, *_PACKAGES], capture_output=True, text=True, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        yield False, True, f"{interpreter} does not run: {error}"
+        return
+    yield done.returncode == 0, True, f"children run with {Path(interpreter)}"
+    for line in done.stdout.splitlines():
+        name, version = line.split()
+        needed = name not in _OPTIONAL
+        if version == "-":
+            yield False, needed, f"{name}: {_PACKAGES[name]}"
+        else:
+            yield True, needed, f"{name} {version}"

@@ -1,0 +1,231 @@
+"""`hpsearch launch`: create or resume a study and work at it until its trials are finished."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from hpsearch.cli.attend import attend, start_workers
+from hpsearch.cli.options import (
+    AllowCodeChangeOption,
+    InsecureOption,
+    StorageOption,
+    connect,
+    err,
+    option,
+    out,
+    pairs,
+)
+from hpsearch.cli.table import headline
+from hpsearch.duration import format_duration
+from hpsearch.ending import reap
+from hpsearch.exceptions import InvalidValue, StudyIncomplete
+from hpsearch.launchers.local import gpu_ids
+from hpsearch.process import interpreter_path
+from hpsearch.progress import read_progress
+from hpsearch.spec import Given, Spec, resolve
+from hpsearch.study import Study, launch_study
+
+
+def command(
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(help="Settings of the task or objective, e.g. commands=full."),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        option("--trials", help="Finished trials in all, over all launches.  [default: 100]"),
+    ] = None,
+    popsize: Annotated[
+        int | None, option("--popsize", help="Candidates per generation.  [default: 10]")
+    ] = None,
+    task: Annotated[
+        str | None,
+        option("--task", help="What is simulated: a name, Gymnasium id or package.module:object."),
+    ] = None,
+    space: Annotated[
+        str | None, option("--space", help="What is searched.  [default: the task's]")
+    ] = None,
+    objective: Annotated[
+        str | None, option("--objective", help="What a run does.  [default: training]")
+    ] = None,
+    algo: Annotated[str | None, option("--algo", help="Algorithm.  [default: sac]")] = None,
+    metric: Annotated[
+        str | None,
+        option(
+            "--metric",
+            help="What is optimised: mean_reward, auc, time_to:RETURN or a metric of the task."
+            "  [default: mean_reward]",
+        ),
+    ] = None,
+    direction: Annotated[
+        str | None,
+        option("--direction", help="maximize or minimize.  [default: the metric's]"),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        option("--budget", help="Training time of a run: 300, 90s, 5m.  [default: the task's]"),
+    ] = None,
+    max_timesteps: Annotated[
+        int | None,
+        option("--max-timesteps", help="Of one run at most.  [default: the task's]"),
+    ] = None,
+    eval_episodes: Annotated[
+        int | None,
+        option("--eval-episodes", help="Of the evaluation.  [default: the task's]"),
+    ] = None,
+    num_envs: Annotated[
+        int | None,
+        option("--num-envs", help="Stepped at once.  [default: the task's]"),
+    ] = None,
+    bounds: Annotated[
+        str | None,
+        option(
+            "--bounds",
+            help="Action limits: a set, a number, a JSON file or none.  [default: the task's]",
+        ),
+    ] = None,
+    fix: Annotated[
+        list[str] | None, option("--fix", help="NAME=VALUE: take a parameter out of the search.")
+    ] = None,
+    range_: Annotated[
+        list[str] | None,
+        option("--range", help="NAME=LOW:HIGH[:log]: search another range."),
+    ] = None,
+    sampler: Annotated[
+        str | None, option("--sampler", help="Who draws the candidates.  [default: cma-es]")
+    ] = None,
+    seed: Annotated[
+        int | None, option("--seed", help="Where all randomness comes from.  [default: 0]")
+    ] = None,
+    study: Annotated[
+        str | None, option("--study", help="Name of the study.  [default: <task>-<space>]")
+    ] = None,
+    new_study: Annotated[
+        str | None, option("--new-study", help="Name of a study that must not exist yet.")
+    ] = None,
+    workers: Annotated[
+        int | None, option("--workers", help="Workers here.  [default: one a GPU, or one]")
+    ] = None,
+    python: Annotated[
+        str | None, option("--python", help="Interpreter of the simulator's environment.")
+    ] = None,
+    allow_code_change: AllowCodeChangeOption = False,
+    detach: Annotated[
+        bool, option("--detach", help="Return at once; the workers go on after logout.")
+    ] = False,
+    dry_run: Annotated[
+        bool, option("--dry-run", help="Print the spec and what it costs, and do nothing.")
+    ] = False,
+    storage: StorageOption = None,
+    insecure_storage: InsecureOption = False,
+) -> None:
+    """Searches: creates the study or resumes it, and works until its trials are finished."""
+    given = Given(
+        task=task,
+        settings=pairs(settings, "SETTINGS"),
+        algo=algo,
+        objective=objective,
+        space=space,
+        fix=pairs(fix, "--fix"),
+        ranges=pairs(range_, "--range"),
+        metric=metric,
+        direction=direction,
+        budget=budget,
+        max_timesteps=max_timesteps,
+        n_eval_episodes=eval_episodes,
+        popsize=popsize,
+        seed=seed,
+        num_envs=num_envs,
+        bounds=bounds,
+        sampler=sampler,
+    )
+    if trials is not None and trials < 1:
+        raise InvalidValue(name="--trials", value=trials, allowed="1 or more")
+    if workers is not None and workers < 0:
+        raise InvalidValue(name="--workers", value=workers, allowed="0 or more")
+    if study and new_study:
+        raise InvalidValue(name="--new-study", value=new_study, allowed="left out beside --study")
+    interpreter_path(python)
+    n_workers = max(1, len(gpu_ids())) if workers is None else workers
+    if dry_run:
+        _print_plan(resolve(given), trials or 100, n_workers)
+        return
+    if study is None:
+        # Typing mistakes are told before a database is touched; an existing study has defaults
+        # of its own.
+        resolve(given)
+    database = connect(storage, insecure_storage)
+    opened, created = launch_study(
+        database,
+        given,
+        name=study or new_study,
+        target=trials,
+        new=new_study is not None,
+        allow_code_change=allow_code_change,
+    )
+    database.retrying(lambda: reap(opened))
+    _say_start(opened, created, task)
+    if n_workers == 0:
+        err.print(f"no worker starts here; elsewhere: hpsearch worker --study {opened.name}")
+        return
+    local = start_workers(
+        opened,
+        count=n_workers,
+        python=python,
+        storage=storage,
+        insecure=insecure_storage,
+        allow_code_change=allow_code_change,
+    )
+    if detach:
+        err.print(f"{local.alive()} worker(s) started; logs: {', '.join(map(str, local.logs))}")
+        err.print(f"hpsearch watch --study {opened.name}    hpsearch stop --study {opened.name}")
+        return
+    attend(opened, local, lambda progress: progress.finished >= progress.target)
+    _say_end(opened)
+
+
+def _say_start(study: Study, created: bool, task: str | None) -> None:
+    spec = study.spec
+    chosen = " (the default here)" if created and spec.task and not task else ""
+    err.print(
+        f"study {study.name} ({'new' if created else 'resumed'}): "
+        f"{spec.task or spec.objective}{chosen}, space {spec.space}, "
+        f"{format_duration(spec.budget.train_seconds)} a run, popsize {spec.popsize}"
+    )
+
+
+def _say_end(study: Study) -> None:
+    """Prints what was found.
+
+    Raises:
+      StudyIncomplete: trials are missing.
+    """
+    progress = read_progress(study)
+    out.print(f"{study.name}: {headline(progress)}")
+    if progress.best:
+        number = progress.best[0]
+        for name, value in study.trial(number).params.items():
+            out.print(f"  {name} = {value:.6g}")
+        out.print(f"next: hpsearch show {number}")
+        out.print(f"      hpsearch replay --trial {number} --seeds 5    (was it a lucky seed?)")
+        out.print("      hpsearch dashboard")
+    missing = progress.target - progress.finished
+    if missing > 0:
+        reason = progress.stop or "no worker is left"
+        raise StudyIncomplete(study=study.name, missing=missing, reason=reason)
+
+
+def _print_plan(spec: Spec, n_trials: int, n_workers: int) -> None:
+    out.print_json(data=spec.as_json())
+    seconds = n_trials * spec.budget.train_seconds
+    wall = seconds / max(1, n_workers)
+    end = datetime.now().astimezone() + timedelta(seconds=wall)
+    err.print(
+        f"{n_trials} trials x {format_duration(spec.budget.train_seconds)} of training = "
+        f"{seconds / 3600:.1f} machine hours on {max(1, n_workers)} worker(s), "
+        f"until {end:%Y-%m-%d %H:%M} at the earliest (start, compilation and evaluation of each "
+        "run come on top)"
+    )

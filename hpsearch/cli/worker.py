@@ -1,0 +1,49 @@
+"""`hpsearch worker`: work for a study until there is nothing left to do."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from hpsearch.base import Purpose
+from hpsearch.cli.options import (
+    AllowCodeChangeOption,
+    InsecureOption,
+    StorageOption,
+    StudyOption,
+    connect_study,
+    err,
+    option,
+)
+from hpsearch.worker import Worker
+
+
+def command(
+    study: StudyOption = None,
+    only: Annotated[
+        Purpose | None, option("--only", help="Work for one purpose only.  [default: all]")
+    ] = None,
+    stay: Annotated[bool, option("--stay", help="Wait for new runs when there are none.")] = False,
+    allow_code_change: AllowCodeChangeOption = False,
+    python: Annotated[
+        str | None, option("--python", help="Interpreter of the simulator's environment.")
+    ] = None,
+    storage: StorageOption = None,
+    insecure_storage: InsecureOption = False,
+) -> None:
+    """Works for a study: one run at a time, each in a child process."""
+    opened = connect_study(storage, insecure_storage, study)
+    worker = Worker(
+        opened, python=python, only=only, stay=stay, allow_code_change=allow_code_change, say=_say
+    )
+    status = worker.work()
+    if status:
+        raise typer.Exit(status)
+
+
+def _say(line: str) -> None:
+    err.print(f"{time.strftime('%H:%M:%S')}  {line}", markup=False)
+    sys.stderr.flush()

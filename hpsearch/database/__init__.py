@@ -1,0 +1,1 @@
+"""The database: how to reach it, the private server, the tables."""

@@ -1,0 +1,73 @@
+"""Draws the next trial of a study: Optuna's sampler names the point, we write it down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from hpsearch.database import optuna_rows
+from hpsearch.samplers.space import trial_attributes
+from hpsearch.study import Study
+
+
+def draw_trial(
+    connection: sa.Connection, storage: BaseStorage, study: Study
+) -> tuple[FrozenTrial, dict[str, Any]]:
+    """Makes a running trial, inside the caller's transaction.
+
+    What somebody enqueued with Optuna's own tools comes first; the parameters that it leaves
+    open are drawn.
+
+    Returns:
+      The trial with its parameters, and its decoded hyper-parameters.
+    """
+    space = study.spec.search_space()
+    distributions = dict(space.distributions)
+    waiting = optuna_rows.take_waiting_trial(connection, study.id)
+    trial_id, number, asked = waiting or (*optuna_rows.insert_trial(connection, study.id), {})
+    trial = create_trial(state=TrialState.RUNNING)
+    trial._trial_id, trial.number = trial_id, number
+    params = _draw(study, storage, trial, distributions)
+    params |= {
+        name: value
+        for name, value in asked.items()
+        if name in distributions and _allows(distributions[name], value)
+    }
+    params = {name: params[name] for name in distributions}
+    hyperparams = space.decode(params)
+    optuna_rows.insert_params(connection, trial_id, params, distributions)
+    attributes = trial_attributes(hyperparams, study.spec.num_envs)
+    optuna_rows.insert_attributes(connection, trial_id, attributes)
+    trial.distributions, trial.params = distributions, params
+    return trial, hyperparams
+
+
+def _draw(
+    study: Study,
+    storage: BaseStorage,
+    trial: FrozenTrial,
+    distributions: Mapping[str, BaseDistribution],
+) -> dict[str, Any]:
+    """Returns a value for each parameter, asking the sampler as Optuna's own `ask` does."""
+    optuna_study = study.optuna_study(storage, n_drawn=trial.number)
+    sampler: BaseSampler = optuna_study.sampler
+    sampler.before_trial(optuna_study, trial)
+    together = sampler.infer_relative_search_space(optuna_study, trial)
+    params = sampler.sample_relative(optuna_study, trial, together)
+    for name, distribution in distributions.items():
+        if name not in params:
+            params[name] = sampler.sample_independent(optuna_study, trial, name, distribution)
+    return params
+
+
+def _allows(distribution: BaseDistribution, value: Any) -> bool:
+    try:
+        return bool(distribution._contains(distribution.to_internal_repr(value)))
+    except (TypeError, ValueError):
+        return False

@@ -1,0 +1,315 @@
+"""How an attempt ends, and what that means for its run: accept, fail, release, expire.
+
+Each verb is one transaction under the study's lock. The attempt's id is the fencing token: what
+arrives for a run that went on without this attempt is recorded as superseded, and a verb that is
+repeated because its commit's acknowledgement was lost finds the attempt ended already.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.trial import TrialState
+from sqlalchemy.dialects.postgresql import insert
+
+from hpsearch.base import Measurement, Purpose, TrialResult
+from hpsearch.database.optuna_rows import finish_trial
+from hpsearch.database.tables import attempts, measurements, runs, specs
+from hpsearch.settings import settings
+from hpsearch.study import Study
+
+MAX_LOST_IN_ROW = 5
+MAX_INTERMEDIATE_VALUES = 50
+
+now = sa.func.clock_timestamp()
+
+
+class End(enum.StrEnum):
+    """How an attempt ended that brought no result of its run."""
+
+    CRASHED = "crashed"
+    LOST = "lost"
+    PREEMPTED = "preempted"
+
+    @property
+    def counts(self) -> bool:
+        """Whether it uses up one of the run's attempts."""
+        return self is not End.PREEMPTED
+
+
+def lock_study(connection: sa.Connection, study: Study) -> sa.Row[Any]:
+    """Locks the study's row until the transaction ends, and returns it."""
+    query = sa.select(specs).where(specs.c.study_id == study.id).with_for_update()
+    return connection.execute(query).one()
+
+
+def accept(
+    study: Study,
+    attempt_id: uuid.UUID,
+    result: TrialResult,
+    value: float,
+    curve: Sequence[Measurement],
+    *,
+    log_tail: str = "",
+) -> bool:
+    """Makes a result the one result of its run; a search run's is also told to Optuna.
+
+    Args:
+      study: of the run.
+      attempt_id: the lease.
+      result: what the attempt gave.
+      value: the study's metric of it.
+      curve: all measurements of the attempt.
+      log_tail: end of the attempt's log.
+
+    Returns:
+      Whether the result counts; False if the run went on without this attempt.
+    """
+    with study.database.transaction() as connection:
+        row = lock_study(connection, study)
+        attempt, run = _attempt_and_run(connection, attempt_id)
+        if attempt.state != "leased" and run.state != "waiting":
+            return bool(attempt.state == "accepted")
+        told_index = _next_told_index(connection, study, row, run)
+        store_curve(connection, attempt_id, curve)
+        connection.execute(
+            runs.update()
+            .where(runs.c.id == run.id)
+            .values(
+                state="finished",
+                attempt_id=None,
+                result=dataclasses.asdict(result),
+                value=value,
+                told_index=told_index,
+                ended_at=now,
+            )
+        )
+        ledger = dict(result.ledger)
+        _end_attempt(connection, attempt_id, "accepted", ledger=ledger, log_tail=log_tail)
+        if run.purpose == Purpose.SEARCH:
+            finish_trial(
+                connection,
+                run.trial_id,
+                TrialState.COMPLETE,
+                value=value,
+                attributes={"told_index": told_index, **_result_attributes(result)},
+                intermediate_values=_thinned(curve),
+            )
+    return True
+
+
+def fail(
+    study: Study, attempt_id: uuid.UUID, reason: str, detail: str, *, log_tail: str = ""
+) -> bool:
+    """Ends a run as failed by its parameters' own fault: it is finished and not tried again.
+
+    Returns:
+      Whether this counts; False if the run went on without this attempt.
+    """
+    with study.database.transaction() as connection:
+        row = lock_study(connection, study)
+        attempt, run = _attempt_and_run(connection, attempt_id)
+        if attempt.state != "leased" and run.state != "waiting":
+            return bool(attempt.state == "failed")
+        told_index = _next_told_index(connection, study, row, run)
+        connection.execute(
+            runs.update()
+            .where(runs.c.id == run.id)
+            .values(
+                state="failed", attempt_id=None, reason=reason, told_index=told_index, ended_at=now
+            )
+        )
+        _end_attempt(
+            connection, attempt_id, "failed", reason=reason, detail=detail, log_tail=log_tail
+        )
+        if run.purpose == Purpose.SEARCH:
+            attributes = {"told_index": told_index, "failure": reason}
+            _finish_failed(connection, run.trial_id, attributes)
+    return True
+
+
+def release(
+    study: Study,
+    attempt_id: uuid.UUID,
+    end: End,
+    reason: str,
+    detail: str = "",
+    *,
+    log_tail: str | None = None,
+) -> None:
+    """Ends an attempt without a result: the run waits for another one, or is given up."""
+    with study.database.transaction() as connection:
+        lock_study(connection, study)
+        _release(connection, study, attempt_id, end, reason, detail, log_tail)
+
+
+def supersede(study: Study, attempt_id: uuid.UUID) -> None:
+    """Records that an attempt brought something for a run that had gone on without it."""
+    with study.database.transaction() as connection:
+        connection.execute(
+            attempts.update()
+            .where(attempts.c.id == attempt_id, attempts.c.state == "lost")
+            .values(state="superseded", ended_at=now)
+        )
+
+
+def stop_study(study: Study, reason: str) -> None:
+    """Stops a study for good reason: no new run is leased until the next launch."""
+    with study.database.transaction() as connection:
+        connection.execute(specs.update().where(specs.c.study_id == study.id).values(stop=reason))
+
+
+def reap(study: Study) -> None:
+    """Takes back the leases of dead workers."""
+    with study.database.transaction() as connection:
+        lock_study(connection, study)
+        expire(connection, study)
+
+
+def reap_dead(study: Study) -> None:
+    """Takes back the leases of dead workers, locking nothing where there are none."""
+    with study.database.transaction() as connection:
+        dead = connection.scalars(_dead(study)).first()
+    if dead is not None:
+        reap(study)
+
+
+def expire(connection: sa.Connection, study: Study) -> None:
+    """Takes back the leases that ended a sweep ago by the database's clock."""
+    dead = connection.scalars(_dead(study)).all()
+    for attempt_id in dead:
+        reason = "no sign of the worker until its lease ended"
+        _release(connection, study, attempt_id, End.LOST, reason, "", None)
+
+
+def _dead(study: Study) -> sa.Select[Any]:
+    sweep = sa.func.make_interval(0, 0, 0, 0, 0, 0, settings().sweep_seconds)
+    return (
+        sa.select(attempts.c.id)
+        .join(runs, runs.c.id == attempts.c.run_id)
+        .where(
+            runs.c.study_id == study.id,
+            attempts.c.state == "leased",
+            attempts.c.expires_at + sweep < now,
+        )
+    )
+
+
+def stored(text: str) -> str:
+    """Returns `text` as Postgres can store it: with no NUL."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def store_curve(
+    connection: sa.Connection, attempt_id: uuid.UUID, curve: Sequence[Measurement]
+) -> None:
+    """Stores measurements; those stored already stay as they are."""
+    rows = [
+        {
+            "attempt_id": attempt_id,
+            "train_seconds": point.train_seconds,
+            "num_timesteps": point.num_timesteps,
+            "n_updates": point.n_updates,
+            "mean_return": point.mean_return,
+            "metrics": dict(point.metrics),
+        }
+        for point in curve
+    ]
+    if rows:
+        connection.execute(insert(measurements).on_conflict_do_nothing(), rows)
+
+
+def _attempt_and_run(
+    connection: sa.Connection, attempt_id: uuid.UUID
+) -> tuple[sa.Row[Any], sa.Row[Any]]:
+    attempt = connection.execute(sa.select(attempts).where(attempts.c.id == attempt_id)).one()
+    run = connection.execute(sa.select(runs).where(runs.c.id == attempt.run_id)).one()
+    return attempt, run
+
+
+def _end_attempt(
+    connection: sa.Connection, attempt_id: uuid.UUID, state: str, **values: Any
+) -> None:
+    texts = {name: stored(value) for name, value in values.items() if isinstance(value, str)}
+    connection.execute(
+        attempts.update()
+        .where(attempts.c.id == attempt_id)
+        .values(state=state, ended_at=now, **{**values, **texts})
+    )
+
+
+def _release(
+    connection: sa.Connection,
+    study: Study,
+    attempt_id: uuid.UUID,
+    end: End,
+    reason: str,
+    detail: str,
+    log_tail: str | None,
+) -> None:
+    attempt, run = _attempt_and_run(connection, attempt_id)
+    if attempt.state != "leased":
+        return
+    log = {} if log_tail is None else {"log_tail": log_tail}
+    _end_attempt(connection, attempt_id, end, reason=reason, detail=detail, **log)
+    counted = connection.scalars(
+        sa.select(sa.func.count()).where(
+            attempts.c.run_id == run.id, attempts.c.state.in_([e for e in End if e.counts])
+        )
+    ).one()
+    given_up = counted >= settings().max_attempts
+    values: dict[str, Any] = {"state": "waiting", "attempt_id": None}
+    if given_up:
+        values |= {"state": "lost", "reason": reason, "ended_at": now}
+    connection.execute(runs.update().where(runs.c.id == run.id).values(values))
+    if not given_up:
+        return
+    lost_in_row = connection.scalars(
+        specs.update()
+        .where(specs.c.study_id == study.id)
+        .values(lost_in_row=specs.c.lost_in_row + 1)
+        .returning(specs.c.lost_in_row)
+    ).one()
+    if lost_in_row >= MAX_LOST_IN_ROW:
+        stop = f"{lost_in_row} runs in a row were given up; the last one: {reason}"
+        connection.execute(specs.update().where(specs.c.study_id == study.id).values(stop=stop))
+    if run.purpose == Purpose.SEARCH:
+        _finish_failed(connection, run.trial_id, {"failure": reason})
+
+
+def _next_told_index(
+    connection: sa.Connection, study: Study, row: sa.Row[Any], run: sa.Row[Any]
+) -> int | None:
+    """Returns the place of a search run in what the sampler is told; None for other runs."""
+    search = run.purpose == Purpose.SEARCH
+    connection.execute(
+        specs.update()
+        .where(specs.c.study_id == study.id)
+        .values(lost_in_row=0, told=row.told + int(search))
+    )
+    return int(row.told) if search else None
+
+
+def _result_attributes(result: TrialResult) -> dict[str, Any]:
+    names = ("num_timesteps", "n_updates", "train_seconds", "cpu_seconds", "std_reward", "device")
+    return {**{name: getattr(result, name) for name in names}, **result.metrics}
+
+
+def _finish_failed(
+    connection: sa.Connection, trial_id: int, attributes: Mapping[str, Any]
+) -> None:
+    state = TrialState.FAIL
+    finish_trial(connection, trial_id, state, attributes=attributes, intermediate_values={})
+
+
+def _thinned(curve: Sequence[Measurement]) -> dict[int, float]:
+    """Returns at most 50 returns of a curve by whole training seconds, the last one among them."""
+    points = {int(p.train_seconds): p.mean_return for p in curve if p.mean_return is not None}
+    steps = list(points)
+    stride = -(-len(steps) // MAX_INTERMEDIATE_VALUES) or 1
+    return {step: points[step] for step in steps[::-1][::stride][::-1]}

@@ -1,0 +1,135 @@
+"""The worker's end of a child process: starts it, listens to it, ends it with all its children."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import hpsearch
+from hpsearch.attempt_log import AttemptLog
+from hpsearch.exceptions import InvalidValue
+
+# Makes our package importable by any interpreter, without its neighbours in site-packages.
+_START = """
+import importlib.util, sys
+folder, *numbers = sys.argv[1:]
+spec = importlib.util.spec_from_file_location(
+    "hpsearch", folder + "/__init__.py", submodule_search_locations=[folder])
+sys.modules["hpsearch"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["hpsearch"])
+from hpsearch.child import main
+main(*map(int, numbers))
+"""
+_SECRETS = ("HPSEARCH_STORAGE", "HPSEARCH_STORAGE_FILE", "PGPASSWORD", "PGPASSFILE")
+
+
+def interpreter_path(python: str | None) -> str:
+    """Returns the interpreter that children run with.
+
+    Args:
+      python: what `--python` gave; None for our own.
+
+    Raises:
+      InvalidValue: it is no program that can be run.
+    """
+    if python is None:
+        return sys.executable
+    found = shutil.which(python)
+    if found is None:
+        raise InvalidValue(name="--python", value=python, allowed="a Python interpreter")
+    return found
+
+
+class ChildProcess:
+    """One child in a process group of its own; its output goes to a bounded log."""
+
+    def __init__(self, log: AttemptLog, *, python: str | None = None) -> None:
+        """Starts the child; call it from the main thread, with whose end the kernel ends it.
+
+        Args:
+          log: where its output goes.
+          python: interpreter of the simulator's environment; None for our own.
+        """
+        self.log = log
+        interpreter = interpreter_path(python)
+        to_child, self._writing = os.pipe()
+        self._reading, from_child = os.pipe()
+        guard, self._guarding = os.pipe()
+        environment = {name: v for name, v in os.environ.items() if name not in _SECRETS}
+        folder = str(Path(hpsearch.__file__).parent)
+        theirs = (to_child, from_child, guard)
+        numbers = map(str, (os.getpid(), *theirs))
+        self._process = subprocess.Popen(
+            [interpreter, "-P", "-c", _START, folder, *numbers],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=theirs,
+            start_new_session=True,
+            env=environment,
+        )
+        for descriptor in theirs:
+            os.close(descriptor)
+        os.set_blocking(self._reading, False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._reading, selectors.EVENT_READ)
+        self._buffer = b""
+        self._pump = threading.Thread(target=self._copy_output, daemon=True)
+        self._pump.start()
+        self.group = self._process.pid
+
+    def _copy_output(self) -> None:
+        assert self._process.stdout
+        descriptor = self._process.stdout.fileno()
+        with contextlib.suppress(OSError):
+            while data := os.read(descriptor, 65536):
+                self.log.write(data)
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Sends one message; a child that is gone is noticed by `receive`."""
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._writing, json.dumps(message).encode() + b"\n")
+
+    def receive(self, timeout: float) -> tuple[list[dict[str, Any]], bool]:
+        """Returns the messages of the next `timeout` seconds, and whether the pipe is open."""
+        if not self._selector.select(timeout):
+            return [], True
+        data = os.read(self._reading, 1 << 20)
+        lines = (self._buffer + data).split(b"\n")
+        self._buffer = lines.pop()
+        return [json.loads(line) for line in lines], bool(data)
+
+    def end(self, patience: float = 0.0) -> int:
+        """Waits for the child, then kills whatever is left of its group.
+
+        Args:
+          patience: seconds that it may take to end by itself.
+
+        Returns:
+          Its exit status as `subprocess` gives it: negative for a signal.
+        """
+        deadline = time.monotonic() + patience
+        while self._process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.group, signal.SIGKILL)
+        status = self._process.wait()
+        self._pump.join(timeout=1.0)
+        self._selector.close()
+        for descriptor in (self._reading, self._writing, self._guarding):
+            os.close(descriptor)
+        assert self._process.stdout
+        if not self._pump.is_alive():
+            self._process.stdout.close()
+        return status

@@ -1,0 +1,250 @@
+"""Runs and their leases: claim, renew, enqueue.
+
+All SQL that locks is here and in `ending`. Each verb is one transaction that first locks the
+study's row, so within a study they happen one after the other. An attempt's id is chosen by the
+worker before it asks, so a claim whose commit's acknowledgement was lost finds its own lease.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
+
+from hpsearch.base import Budget, Measurement, Purpose, seed_of
+from hpsearch.database.tables import attempts, runs, specs, workers
+from hpsearch.drawing import draw_trial
+from hpsearch.ending import expire, lock_study, now, store_curve, stored
+from hpsearch.settings import settings
+from hpsearch.study import Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """The right of one worker to work at one run."""
+
+    attempt_id: uuid.UUID
+    run_id: int
+    trial_number: int
+    trial_id: int
+    purpose: Purpose
+    seed: int
+    params: Mapping[str, float]
+    hyperparams: Mapping[str, Any]
+    budget: Budget
+    number: int
+
+
+class Nothing(enum.Enum):
+    """Why there is no run to lease."""
+
+    WAIT = "all open runs are leased; one may come back"
+    DONE = "the study has all its results"
+    STOPPED = "the study was stopped"
+
+
+class Standing(enum.Enum):
+    """What the database says of a lease."""
+
+    HELD = "held"
+    LOST = "lost"
+    STOP = "stop"
+
+
+def claim(
+    study: Study, worker_id: uuid.UUID, attempt_id: uuid.UUID, *, only: Purpose | None = None
+) -> Lease | Nothing:
+    """Leases a waiting run, or a new trial's, to a worker.
+
+    Args:
+      study: where.
+      worker_id: who asks.
+      attempt_id: the lease's token; asking again with the same one returns the same lease.
+      only: the one purpose that the worker works for; None for all. A stopped search still lets
+        replays be made.
+
+    Returns:
+      The lease, or why there is none.
+    """
+    with study.database.joint_transaction() as (connection, storage):
+        row = lock_study(connection, study)
+        connection.execute(workers.update().where(workers.c.id == worker_id).values(seen_at=now))
+        expire(connection, study)
+        earlier = _leased_run(connection, attempt_id)
+        if earlier:
+            return earlier
+        if row.stop is not None and only != Purpose.REPLAY:
+            return Nothing.STOPPED
+        wanted = (runs.c.study_id == study.id) & (
+            sa.true() if only is None else runs.c.purpose == only
+        )
+        run_id = connection.scalar(
+            sa.select(runs.c.id).where(wanted, runs.c.state == "waiting").order_by(runs.c.id)
+        )
+        if run_id is None and only != Purpose.REPLAY:
+            search = runs.c.purpose == Purpose.SEARCH
+            going = runs.c.state != "lost"
+            n_search = sa.select(sa.func.count()).where(wanted, search, going)
+            if connection.scalars(n_search).one() < row.target:
+                run_id = _new_trial(connection, storage, study)
+        if run_id is None:
+            leased = sa.exists().where(wanted, runs.c.state == "leased")
+            return Nothing.WAIT if connection.scalar(sa.select(leased)) else Nothing.DONE
+        number = (
+            1
+            + connection.scalars(
+                sa.select(sa.func.count()).where(attempts.c.run_id == run_id)
+            ).one()
+        )
+        connection.execute(
+            attempts.insert().values(
+                id=attempt_id,
+                run_id=run_id,
+                worker_id=worker_id,
+                number=number,
+                expires_at=_lease_end(),
+            )
+        )
+        connection.execute(
+            runs.update().where(runs.c.id == run_id).values(state="leased", attempt_id=attempt_id)
+        )
+        lease = _leased_run(connection, attempt_id)
+        assert lease is not None
+        return lease
+
+
+def _lease_end() -> sa.ColumnElement[Any]:
+    return now + sa.func.make_interval(0, 0, 0, 0, 0, 0, settings().lease_seconds)
+
+
+def _leased_run(connection: sa.Connection, attempt_id: uuid.UUID) -> Lease | None:
+    row = connection.execute(
+        sa.select(runs, attempts.c.number)
+        .join(attempts, attempts.c.run_id == runs.c.id)
+        .where(runs.c.attempt_id == attempt_id, attempts.c.id == attempt_id)
+    ).one_or_none()
+    if row is None:
+        return None
+    return Lease(
+        attempt_id=attempt_id,
+        run_id=row.id,
+        trial_number=row.trial_number,
+        trial_id=row.trial_id,
+        purpose=Purpose(row.purpose),
+        seed=row.seed,
+        params=row.params,
+        hyperparams=row.hyperparams,
+        budget=Budget(**row.budget),
+        number=row.number,
+    )
+
+
+def _new_trial(connection: sa.Connection, storage: BaseStorage, study: Study) -> int:
+    """Draws a trial and returns the id of its search run."""
+    trial, hyperparams = draw_trial(connection, storage, study)
+    seed = seed_of(study.spec.seed, Purpose.SEARCH, trial.number)
+    return _insert_run(connection, study, trial, Purpose.SEARCH, seed, hyperparams)
+
+
+def _insert_run(
+    connection: sa.Connection,
+    study: Study,
+    trial: FrozenTrial,
+    purpose: Purpose,
+    seed: int,
+    hyperparams: Mapping[str, Any],
+) -> int:
+    values = {
+        "study_id": study.id,
+        "trial_number": trial.number,
+        "trial_id": trial._trial_id,
+        "purpose": purpose,
+        "seed": seed,
+        "params": trial.params,
+        "hyperparams": dict(hyperparams),
+        "budget": dataclasses.asdict(study.spec.budget),
+    }
+    run_id: int = connection.scalars(runs.insert().values(values).returning(runs.c.id)).one()
+    return run_id
+
+
+def renew(
+    study: Study, lease: Lease, curve: Sequence[Measurement], *, log_tail: str | None = None
+) -> Standing:
+    """Prolongs a lease and stores what came since; returns whether it still holds.
+
+    Args:
+      study: of the run.
+      lease: to prolong.
+      curve: measurements that are not stored yet; one that is stored already stays as it is.
+      log_tail: end of the attempt's log; None if it is what was stored last.
+    """
+    log = {} if log_tail is None else {"log_tail": stored(log_tail)}
+    with study.database.transaction() as connection:
+        held = connection.execute(
+            attempts.update()
+            .where(attempts.c.id == lease.attempt_id, attempts.c.state == "leased")
+            .values(expires_at=_lease_end(), **log)
+            .returning(attempts.c.worker_id)
+        ).one_or_none()
+        if held is None:
+            return Standing.LOST
+        connection.execute(
+            workers.update().where(workers.c.id == held.worker_id).values(seen_at=now)
+        )
+        store_curve(connection, lease.attempt_id, curve)
+        stop = connection.scalar(sa.select(specs.c.stop).where(specs.c.study_id == study.id))
+        return Standing.STOP if stop == "now" else Standing.HELD
+
+
+def enqueue_replays(study: Study, trial: FrozenTrial, n_seeds: int) -> list[int]:
+    """Makes the runs of a trial on fresh seeds wait for a worker; those made before stay.
+
+    The k-th seed is the same for all trials of a study, and none is a search run's.
+
+    Args:
+      study: of the trial.
+      trial: complete, of `study`.
+      n_seeds: how many seeds in all.
+
+    Returns:
+      The ids of the runs, in the order of the seeds.
+    """
+    hyperparams = study.spec.search_space().decode(trial.params)
+    seeds = [seed_of(study.spec.seed, Purpose.REPLAY, k) for k in range(n_seeds)]
+    with study.database.transaction() as connection:
+        lock_study(connection, study)
+        known = {
+            row.seed: row.id
+            for row in connection.execute(
+                sa.select(runs.c.seed, runs.c.id).where(
+                    runs.c.study_id == study.id,
+                    runs.c.trial_number == trial.number,
+                    runs.c.purpose == Purpose.REPLAY,
+                )
+            )
+        }
+        for seed in seeds:
+            if seed not in known:
+                known[seed] = _insert_run(
+                    connection, study, trial, Purpose.REPLAY, seed, hyperparams
+                )
+            else:
+                _try_again(connection, known[seed])
+    return [known[seed] for seed in seeds]
+
+
+def _try_again(connection: sa.Connection, run_id: int) -> None:
+    """Makes a run that was given up wait again: somebody asks for it anew."""
+    connection.execute(
+        runs.update()
+        .where(runs.c.id == run_id, runs.c.state == "lost")
+        .values(state="waiting", reason=None, ended_at=None)
+    )

@@ -1,0 +1,283 @@
+"""What makes a study that study: everything that its trials must share to be comparable."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.distributions import distribution_to_json
+
+from hpsearch import plugins
+from hpsearch.base import ActionLimits, Budget, SearchSpace, Setup, Task
+from hpsearch.duration import parse_duration
+from hpsearch.exceptions import InvalidValue, NoDefaultSpace, SpecDiffers
+from hpsearch.metric import parse_metric
+from hpsearch.objectives.limits import load_limits
+from hpsearch.samplers.cma_es import SAMPLERS, VERSION
+from hpsearch.samplers.space import check_searchable, modified
+
+DEFAULT_TASK = "quadruped-walk"
+CMA_ES_MIN_POPSIZE = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """The identity of a study; fixed when it is created.
+
+    Attributes:
+      task: name or `package.module:object`; None for an objective that has no task.
+      settings: the task's settings as typed.
+      algo: the algorithm.
+      objective: name or `package.module:object` of what a run does.
+      space: name or `package.module:object` of the search space.
+      fix: parameters taken out of the space, as typed.
+      ranges: parameters whose range was changed, as typed.
+      distributions: what is searched, in Optuna's JSON form.
+      metric: what is optimised.
+      direction: `maximize` or `minimize`.
+      budget: of each search run.
+      popsize: candidates per generation.
+      seed: where every other seed comes from.
+      num_envs: environments stepped at once.
+      action_limits: limits of the action space; None leaves the task's own.
+      sampler: its name.
+      sampler_version: of the rule by which candidates follow from results.
+    """
+
+    task: str | None
+    settings: Mapping[str, str]
+    algo: str
+    objective: str
+    space: str
+    fix: Mapping[str, str]
+    ranges: Mapping[str, str]
+    distributions: Mapping[str, Any]
+    metric: str
+    direction: str
+    budget: Budget
+    popsize: int
+    seed: int
+    num_envs: int
+    action_limits: ActionLimits | None
+    sampler: str
+    sampler_version: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the spec as plain JSON values."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
+
+    def as_attributes(self) -> dict[str, Any]:
+        """Returns the spec as other Optuna tools show it: one plain value a name."""
+        values = self.as_json()
+        del values["distributions"]
+        values |= values.pop("budget")
+        values["action_limits"] = self.action_limits.name if self.action_limits else "none"
+        return {name: value for name, value in values.items() if value not in (None, {})}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Spec:
+        """Returns the spec that `as_json` wrote."""
+        limits = plain["action_limits"]
+        if limits:
+            low, high = tuple(limits["low"]), tuple(limits["high"])
+            limits = ActionLimits(name=limits["name"], low=low, high=high)
+        return cls(**{**plain, "budget": Budget(**plain["budget"]), "action_limits": limits})
+
+    @property
+    def fingerprint(self) -> str:
+        """A short hash of everything in the spec."""
+        text = json.dumps(self.as_json(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def setup(self) -> Setup:
+        """What the objective is built with."""
+        return Setup(
+            task=self.task,
+            settings=self.settings,
+            algo=self.algo,
+            num_envs=self.num_envs,
+            action_limits=self.action_limits,
+        )
+
+    @property
+    def default_name(self) -> str:
+        """The name of a study with this spec where none is given."""
+        return f"{self.task or self.objective}-{self.space}"
+
+    def task_metrics(self) -> Sequence[str]:
+        """Returns the names of the metrics that the task adds."""
+        if self.task is None:
+            return ()
+        task: Task = plugins.load_task(self.task, dict(self.settings))
+        return getattr(task, "metric_names", ())
+
+    def search_space(self) -> SearchSpace:
+        """Returns the space with `fix` and `ranges` applied."""
+        return _space(self.space, self.fix, self.ranges)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What a user gave explicitly; None where the default, or the study's own value, counts."""
+
+    task: str | None = None
+    settings: Mapping[str, str] | None = None
+    algo: str | None = None
+    objective: str | None = None
+    space: str | None = None
+    fix: Mapping[str, str] | None = None
+    ranges: Mapping[str, str] | None = None
+    metric: str | None = None
+    direction: str | None = None
+    budget: str | None = None
+    max_timesteps: int | None = None
+    n_eval_episodes: int | None = None
+    popsize: int | None = None
+    seed: int | None = None
+    num_envs: int | None = None
+    bounds: str | None = None
+    sampler: str | None = None
+
+
+def resolve(given: Given, base: Spec | None = None) -> Spec:
+    """Returns the spec that `given` means.
+
+    Args:
+      given: what the user typed.
+      base: the spec of an existing study, whose values stand where nothing was given; without
+        it the task's and the product's defaults do.
+
+    Raises:
+      UsageError: something given is unknown, malformed or does not fit together.
+    """
+    objective_name = _first(given.objective, base and base.objective, "training")
+    objective = plugins.load("objective", objective_name)
+    same_task = base is not None and given.task in (None, base.task)
+    settings = _first(given.settings, base.settings if base and same_task else None, {})
+    task_name = _first(given.task, base and base.task, _default_task(objective))
+    task: Task | None = plugins.load_task(task_name, dict(settings)) if task_name else None
+    defaults = task or objective
+
+    default_budget = getattr(defaults, "default_budget", Budget())
+    budget = _budget(given, base.budget if base else default_budget)
+    default_space = getattr(defaults, "default_space", None)
+    space_name = _first(given.space, base and base.space, default_space)
+    if space_name is None:
+        known = ", ".join(plugins.names("space"))
+        raise NoDefaultSpace(objective=objective_name, known=known)
+    fix = _first(given.fix, base and base.fix, {})
+    ranges = _first(given.ranges, base and base.ranges, {})
+    space = _space(space_name, fix, ranges)
+    metric_text = _first(given.metric, base and base.metric, "mean_reward")
+    metric = parse_metric(metric_text, getattr(task, "metric_names", ()))
+    keep_direction = base.direction if base and given.metric is None else None
+    direction = _first(given.direction, keep_direction, metric.direction)
+    sampler = _first(given.sampler, base and base.sampler, "cma-es")
+    _check("--direction", direction, direction in ("maximize", "minimize"), "maximize or minimize")
+    _check("--sampler", sampler, sampler in SAMPLERS, " or ".join(SAMPLERS))
+    popsize = _first(given.popsize, base and base.popsize, 10)
+    _check("--popsize", popsize, popsize >= CMA_ES_MIN_POPSIZE, f"{CMA_ES_MIN_POPSIZE} or more")
+    num_envs = _first(
+        given.num_envs, base and base.num_envs, getattr(defaults, "default_num_envs", 1)
+    )
+    _check("--num-envs", num_envs, num_envs >= 1, "1 or more")
+    seed = _first(given.seed, base and base.seed, 0)
+    _check("--seed", seed, seed >= 0, "0 or more")
+    limits = base.action_limits if base else None
+    if task and (given.bounds is not None or base is None):
+        limits = load_limits(given.bounds, task.action_names, default=task.default_limits)
+    spec = Spec(
+        task=task_name,
+        settings=settings,
+        algo=_first(given.algo, base and base.algo, "sac"),
+        objective=objective_name,
+        space=space_name,
+        fix=fix,
+        ranges=ranges,
+        distributions={
+            name: json.loads(distribution_to_json(distribution))
+            for name, distribution in space.distributions.items()
+        },
+        metric=metric_text,
+        direction=direction,
+        budget=budget,
+        popsize=popsize,
+        seed=seed,
+        num_envs=num_envs,
+        action_limits=limits,
+        sampler=sampler,
+        sampler_version=base.sampler_version if base else VERSION,
+    )
+    if isinstance(objective, type):
+        # Its own complaints about algorithm and settings come now, not in the first trial.
+        objective(spec.setup)
+    return spec
+
+
+def check_same(study_name: str, ours: Spec, given: Given) -> None:
+    """Refuses what was given where it differs from the study's spec.
+
+    Raises:
+      SpecDiffers: names each difference.
+    """
+    mine, theirs = _flat(ours.as_json()), _flat(resolve(given, ours).as_json())
+    differences = [
+        f"{name} is {_short(mine.get(name))}, not {_short(theirs.get(name))}"
+        for name in sorted({*mine, *theirs})
+        if mine.get(name) != theirs.get(name)
+    ]
+    if differences:
+        raise SpecDiffers(study=study_name, differences="; ".join(differences))
+
+
+def _default_task(objective: Any) -> str | None:
+    """Returns the task where none is given; an objective that is no class gets no setup."""
+    default = DEFAULT_TASK if isinstance(objective, type) else None
+    name: str | None = getattr(objective, "default_task", default)
+    return name
+
+
+def _space(name: str, fix: Mapping[str, str], ranges: Mapping[str, str]) -> SearchSpace:
+    space = plugins.load("space", name)
+    check_searchable(space)
+    return modified(space, fix, ranges)
+
+
+def _budget(given: Given, default: Budget) -> Budget:
+    seconds = parse_duration(given.budget) if given.budget is not None else default.train_seconds
+    timesteps = default.max_timesteps if given.max_timesteps is None else given.max_timesteps
+    episodes = default.n_eval_episodes if given.n_eval_episodes is None else given.n_eval_episodes
+    _check("--max-timesteps", timesteps, timesteps >= 1, "1 or more")
+    _check("--eval-episodes", episodes, episodes >= 1, "1 or more")
+    return Budget(train_seconds=seconds, max_timesteps=timesteps, n_eval_episodes=episodes)
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+def _check(name: str, value: object, good: bool, allowed: str) -> None:
+    if not good:
+        raise InvalidValue(name=name, value=value, allowed=allowed)
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values by dotted names, so that a difference names just what differs."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{key}": inner for key, inner in _flat(value).items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) < 160 else text[:150] + "..."

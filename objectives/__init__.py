@@ -1,0 +1,1 @@
+"""What one run does: tasks, agents, the budget's clock and the ledger of where time went."""

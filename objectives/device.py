@@ -1,0 +1,91 @@
+"""The machine under a run: JAX's settings before its import, the device in words, CPU time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import resource
+from pathlib import Path
+
+
+def prepare_jax() -> None:
+    """Sets JAX's environment variables; call it before anything imports jax.
+
+    What the user has set stays. Memory is taken as needed, because a simulator shares the GPU.
+    Compiled programs are kept on disk, also the small ones, and shared by all workers of a
+    machine; `HPSEARCH_CACHE_DIR` says where, otherwise the user's cache folder.
+    """
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    folder = _cache_folder()
+    if folder is None:
+        return
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+
+def _cache_folder() -> Path | None:
+    """Returns a folder that can be written, one for each kind of CPU; None if there is none.
+
+    A program compiled for one CPU may crash another that shares the home folder.
+    """
+    if chosen := os.environ.get("HPSEARCH_CACHE_DIR"):
+        base = Path(chosen).expanduser()
+    elif cache_home := os.environ.get("XDG_CACHE_HOME"):
+        base = Path(cache_home) / "hpsearch"
+    elif home := os.environ.get("HOME"):
+        base = Path(home) / ".cache" / "hpsearch"
+    else:
+        return None
+    identity = platform.machine() + "".join(_cpu_info(name) for name in ("model name", "flags"))
+    folder = base / "jax" / hashlib.sha256(identity.encode()).hexdigest()[:8]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+def _cpu_info(name: str) -> str:
+    """Returns the first value of `name` in /proc/cpuinfo; empty if it is not there."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            for line in lines:
+                key, _, value = line.partition(":")
+                if key.strip() == name:
+                    return value.strip()
+    except OSError:
+        pass
+    return ""
+
+
+def device_in_words() -> str:
+    """Returns what JAX computes on, then CPU model and usable cores."""
+    import jax
+
+    model = _cpu_info("model name") or platform.machine()
+    cores = len(os.sched_getaffinity(0))
+    cpu = f"{model}, {cores} core{'s' if cores > 1 else ''}"
+    first = jax.devices()[0]
+    return cpu if first.platform == "cpu" else f"{first.device_kind}; {cpu}"
+
+
+def cpu_seconds() -> float:
+    """Returns the CPU seconds of this process: all threads, ended and living children."""
+    spent = 0.0
+    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+        usage = resource.getrusage(who)
+        spent += usage.ru_utime + usage.ru_stime
+    try:
+        import psutil
+    except ImportError:
+        # A simulator's interpreter may lack it; only children still running are missed.
+        return spent
+    for child in psutil.Process().children(recursive=True):
+        try:
+            times = child.cpu_times()
+        except psutil.Error:
+            continue
+        spent += times.user + times.system
+    return spent

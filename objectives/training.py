@@ -1,0 +1,194 @@
+"""The objective `training`: trains an agent on a task for one budget, then evaluates it.
+
+Nothing heavy is imported before a run begins, and jax only after its settings are made.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from hpsearch.base import Budget, Hyperparams, Measurement, Report, Setup, TrialResult, seed_of
+from hpsearch.exceptions import BrokenTask, Diverged, UnknownChoice, UnknownName
+from hpsearch.objectives.clock import BudgetClock
+from hpsearch.objectives.device import cpu_seconds, device_in_words, prepare_jax
+from hpsearch.objectives.ledger import Ledger
+from hpsearch.plugins import load_task
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.vec_env import VecEnv
+
+    from hpsearch.objectives.agents import CompiledSAC
+
+ALGOS = ("sac",)
+
+REPORT_SECONDS = 1.0
+"""Training seconds between measurements, so that with one burst between they stay under 2 s."""
+
+
+class Training:
+    """Trains on a task; the simulator stays open until `close`.
+
+    A result must not be lost to a simulator that hangs at its end, so the caller stores it first
+    and calls `close` then.
+    """
+
+    default_space: str | None = None
+    default_budget: Budget | None = None
+    default_num_envs: int | None = None
+
+    def __init__(self, setup: Setup) -> None:
+        """Loads the task, without opening it.
+
+        Args:
+          setup: task, its settings, algorithm, environments, action limits.
+
+        Raises:
+          UnknownChoice: no such algorithm.
+        UnknownName: no such task.
+          NotLoadable: the task rejects its settings.
+        """
+        if setup.algo not in ALGOS:
+            raise UnknownChoice(kind="algorithm", name=setup.algo, known=", ".join(ALGOS))
+        if setup.task is None:
+            raise UnknownName(kind="task", name="", known="see `hpsearch tasks`")
+        self._setup = setup
+        self._name = setup.task
+        # A task's own module may import jax.
+        prepare_jax()
+        self._task = load_task(setup.task, dict(setup.settings))
+        self._opened = ExitStack()
+
+    def __call__(
+        self, hyperparams: Hyperparams, *, seed: int, budget: Budget, report: Report
+    ) -> TrialResult:
+        """Trains for the budget's wall seconds of training and evaluates what was learned.
+
+        Opening, compiling, the standing evaluation, reports and the evaluation are outside the
+        budget. The clock is looked at after each environment step: a burst of gradient steps is
+        finished first, and what it ran over is in the result.
+
+        Args:
+          hyperparams: decoded, plain values.
+          seed: of everything; environments, agent and evaluation get streams of their own.
+          budget: seconds, steps, evaluation episodes.
+          report: gets a measurement at 0 s, about every second, and at the end.
+
+        Raises:
+          Diverged: an action, observation, reward or loss was not finite.
+          BrokenTask: that happened before any training.
+          UsageError: the hyper-parameters or limits do not fit the agent or the task.
+        """
+        ledger = Ledger()
+        with ledger.phase("start"):
+            from hpsearch.objectives.agents import build_sac
+            from hpsearch.objectives.evaluation import standing_return
+
+            env = self._open(seed_of(seed, "environment"))
+        evaluation_seed = seed_of(seed, "evaluation")
+        with ledger.phase("evaluate"):
+            try:
+                standing = standing_return(env, seed=evaluation_seed)
+            except Diverged as error:
+                detail = error.fields["detail"]
+                raise BrokenTask(name=self._name, detail=detail) from error
+        with ledger.phase("build"):
+            agent = build_sac(hyperparams, env, seed=seed_of(seed, "agent"), ledger=ledger)
+        with ledger.phase("compile"):
+            agent.compile()
+        clock = BudgetClock(budget.train_seconds)
+        with ledger.phase("env"):
+            self._learn(agent, env, clock, ledger, budget.max_timesteps, report)
+        with ledger.phase("evaluate"):
+            returns, metrics = self._evaluate(agent, env, budget.n_eval_episodes, evaluation_seed)
+        return TrialResult(
+            mean_reward=float(returns.mean()),
+            std_reward=float(returns.std()),
+            num_timesteps=int(agent.num_timesteps),
+            n_updates=agent.n_updates,
+            train_seconds=clock.spent,
+            overshoot_seconds=clock.overshoot,
+            cpu_seconds=cpu_seconds(),
+            metrics={**metrics, "standing_return": standing},
+            device=device_in_words(),
+            ledger=ledger.totals(),
+        )
+
+    def close(self) -> None:
+        """Closes the simulator, if it is open."""
+        self._opened.close()
+
+    def _open(self, seed: int) -> VecEnv:
+        from hpsearch.objectives.environment import wrapped
+
+        self.close()
+        limits = self._setup.action_limits
+        env = self._opened.enter_context(
+            self._task.make(
+                self._setup.num_envs,
+                seed,
+                action_low=limits and limits.low,
+                action_high=limits and limits.high,
+            )
+        )
+        return wrapped(env, normalize=self._task.normalize_observations)
+
+    def _metrics(self, env: VecEnv) -> dict[str, float]:
+        # A figure may be undefined at this moment; it must not cost the run.
+        figures = {name: float(value) for name, value in self._task.metrics(env).items()}
+        return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+    def _evaluate(
+        self, agent: CompiledSAC, env: VecEnv, n_episodes: int, seed: int
+    ) -> tuple[Any, dict[str, float]]:
+        """Returns `[n_episodes]` returns and the task's figures, averaged over the steps.
+
+        The moment after the last step would not do: many environments have just been reset.
+        """
+        from hpsearch.objectives.evaluation import evaluate
+
+        figures: dict[str, list[float]] = {}
+
+        def policy(observations: Any) -> Any:
+            for name, value in self._metrics(env).items():
+                figures.setdefault(name, []).append(value)
+            return agent.predict(observations, deterministic=True)[0]
+
+        returns = evaluate(env, policy, n_episodes, seed=seed)
+        return returns, {name: math.fsum(each) / len(each) for name, each in figures.items()}
+
+    def _learn(
+        self, agent: CompiledSAC, env: VecEnv, clock: BudgetClock, ledger: Ledger,
+        max_timesteps: int, report: Report,
+    ) -> None:  # fmt: skip
+        """Trains until the clock or the steps are used up; the clock is paused afterwards."""
+        reported_at = 0.0
+
+        def measure(*, last: bool = False) -> None:
+            nonlocal reported_at
+            with clock.paused(), ledger.phase("save"):
+                episodes = agent.ep_info_buffer or ()
+                returns = [float(episode["r"]) for episode in episodes]
+                reported_at = clock.spent
+                report(
+                    Measurement(
+                        train_seconds=reported_at,
+                        num_timesteps=int(agent.num_timesteps),
+                        n_updates=agent.n_updates,
+                        mean_return=sum(returns) / len(returns) if returns else None,
+                        metrics=self._metrics(env),
+                        last=last,
+                    )
+                )
+
+        def after_step(_locals: Any, _globals: Any) -> bool:
+            if clock.spent - reported_at >= REPORT_SECONDS and not clock.exhausted:
+                measure()
+            return not clock.exhausted
+
+        measure()
+        clock.start()
+        agent.learn(max_timesteps, callback=after_step, log_interval=None)
+        clock.pause()
+        measure(last=True)

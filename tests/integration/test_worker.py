@@ -1,0 +1,281 @@
+"""The worker with real children: how attempts end, and what is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import sqlalchemy as sa
+
+from hpsearch.attempt_log import AttemptLog
+from hpsearch.process import ChildProcess
+from hpsearch.settings import settings
+from hpsearch.study import Study
+from hpsearch.worker import Worker
+from tests.integration.conftest import MakeStudy, scalar
+
+BAD = """
+import ctypes, os, signal, subprocess, sys, time
+from hpsearch.base import Measurement, TrialResult
+from hpsearch.exceptions import Diverged
+
+
+def point(seconds, last=False):
+    return Measurement(
+        train_seconds=seconds, num_timesteps=1, n_updates=1, mean_return=1.0, last=last)
+
+
+def result(reward=1.0, metrics={}):
+    return TrialResult(
+        mean_reward=reward, std_reward=0.0, num_timesteps=1, n_updates=1, train_seconds=0.1,
+        overshoot_seconds=0.0, cpu_seconds=0.1, metrics=metrics, ledger={"env": 0.1}, device="d")
+
+
+def segfault(*_, **__): ctypes.string_at(0)
+def abort(*_, **__): os.abort()
+def leave(*_, **__): os._exit(3)
+def raises(*_, **__): raise RuntimeError("the simulator is broken")
+def no_memory(*_, **__): raise MemoryError
+def device_memory(*_, **__): raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+def diverged(*_, **__): raise Diverged(detail="NaN at step 3")
+def nan(*_, **__): return result(float("nan"))
+def infinite(*_, **__): return result(float("inf"))
+def nothing(*_, **__): return result(None)
+def text(*_, **__): return result("12")
+def odd_metrics(*_, **__): return result(2.0, {"level": float("nan"), "name\\0": 1.0, "good": 3.0})
+
+
+def hang_at_start(*_, **__):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(600)
+
+
+def hold_the_interpreter(*_, budget, report, **__):
+    report(point(0.0))
+    ctypes.PyDLL(None).sleep(int(budget.train_seconds) * 3 + 60)
+
+
+def flood(*_, **__):
+    for _ in range(300):
+        os.write(1, b"x" * 65536)
+    os.write(2, b"the end of the flood")
+    return result()
+
+
+def with_grandchild(*_, **__):
+    subprocess.Popen(["sleep", "987654"])
+    return result()
+
+
+class HangAtExit:
+    def __init__(self, setup): pass
+    def __call__(self, *_, **__): return result(4.0)
+    def close(self): time.sleep(600)
+"""
+
+
+@pytest.fixture
+def bad(make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    (tmp_path / "bad.py").write_text(BAD)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("HPSEARCH_MAX_ATTEMPTS", "1")
+    monkeypatch.setenv("HPSEARCH_GRACE_SECONDS", "1")
+    monkeypatch.setenv("HPSEARCH_START_SECONDS", "2.5")
+    monkeypatch.setenv("HPSEARCH_RENEW_SECONDS", "0.2")
+    settings.cache_clear()
+    yield tmp_path
+
+
+def work(study: Study) -> list[str]:
+    said: list[str] = []
+    Worker(study, say=said.append).work()
+    return said
+
+
+def run_state(study: Study) -> tuple[str, ...]:
+    query = """SELECT r.state, coalesce(a.reason, ''), coalesce(a.log_tail, '')
+               FROM hpsearch.runs r JOIN hpsearch.attempts a ON a.run_id = r.id
+               ORDER BY r.id, a.number LIMIT 1"""
+    with study.database.transaction() as connection:
+        return tuple(connection.execute(sa.text(query)).one())
+
+
+@pytest.mark.parametrize(
+    ("objective", "state", "reason"),
+    [
+        ("segfault", "lost", "crashed:SIGSEGV"),
+        ("abort", "lost", "crashed:SIGABRT"),
+        ("leave", "lost", "crashed:exit 3"),
+        ("raises", "lost", "crashed:RuntimeError"),
+        ("hang_at_start", "lost", "hung:start"),
+        ("hold_the_interpreter", "failed", "over_budget"),
+        ("no_memory", "failed", "out_of_memory_host"),
+        ("device_memory", "failed", "out_of_memory_device"),
+        ("diverged", "failed", "diverged"),
+        ("nan", "failed", "invalid_result"),
+        ("infinite", "failed", "invalid_result"),
+        ("nothing", "failed", "invalid_result"),
+        ("text", "failed", "invalid_result"),
+        ("odd_metrics", "finished", ""),
+        ("flood", "finished", ""),
+    ],
+)
+def test_each_end_has_its_reason_and_leaves_no_process(
+    bad: Path, make_study: MakeStudy, objective: str, state: str, reason: str
+) -> None:
+    study = make_study(target=1, objective=f"bad:{objective}", space="sphere", budget="1s")
+    with study.database.transaction() as connection:
+        # One run is enough here: no other trial takes the place of a lost one.
+        connection.execute(sa.text("UPDATE hpsearch.specs SET lost_in_row = 4"))
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    work(study)
+    assert run_state(study)[:2] == (state, reason)
+    assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
+    if objective == "flood":
+        assert run_state(study)[2].endswith("the end of the flood")
+        logs = [file for file in (settings().data_dir / "logs").rglob("*.log*")]
+        assert sum(file.stat().st_size for file in logs) < 10 << 20
+    if objective == "odd_metrics":
+        assert scalar(study, "SELECT result->'metrics'->>'good' FROM hpsearch.runs") == "3.0"
+
+
+def test_a_hard_stop_comes_within_a_second_of_budget_and_grace(
+    bad: Path, make_study: MakeStudy
+) -> None:
+    study = make_study(target=1, objective="bad:hold_the_interpreter", space="sphere", budget="2s")
+    work(study)
+    wall = "SELECT extract(epoch FROM ended_at - leased_at)::float FROM hpsearch.attempts"
+    seconds = scalar(study, wall)
+    assert isinstance(seconds, float)
+    # 2 s of budget, 1 s of grace, and the start of the child.
+    assert 3.0 <= seconds <= 6.0
+
+
+def test_a_result_is_stored_before_a_simulator_that_hangs_at_exit_is_killed(
+    bad: Path, make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpsearch.worker.CLOSE_SECONDS", 1.0)
+    study = make_study(target=1, objective="bad:HangAtExit", space="sphere")
+    work(study)
+    assert run_state(study)[0] == "finished"
+    assert study.trial(0).value == 4.0
+
+
+def test_a_grandchild_does_not_outlive_its_run(bad: Path, make_study: MakeStudy) -> None:
+    study = make_study(target=1, objective="bad:with_grandchild", space="sphere")
+    work(study)
+    assert run_state(study)[0] == "finished"
+    assert not [p for p in psutil.process_iter() if "987654" in _command(p)]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def test_a_crashed_run_is_tried_again_and_its_traceback_is_kept(
+    bad: Path, make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPSEARCH_MAX_ATTEMPTS", "2")
+    settings.cache_clear()
+    study = make_study(target=1, objective="bad:raises", space="sphere")
+    with study.database.transaction() as connection:
+        connection.execute(sa.text("UPDATE hpsearch.specs SET lost_in_row = 4"))
+    work(study)
+    assert scalar(study, "SELECT count(*) FROM hpsearch.attempts") == 2
+    detail = scalar(study, "SELECT detail FROM hpsearch.attempts LIMIT 1")
+    assert "the simulator is broken" in str(detail) and "Traceback" in str(detail)
+
+
+def test_a_reusable_child_serves_several_runs(
+    make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = make_study(target=4, settings={"seconds": "0.05"})
+    started: list[ChildProcess] = []
+
+    class Counted(ChildProcess):
+        def __init__(self, log: AttemptLog, *, python: str | None = None) -> None:
+            super().__init__(log, python=python)
+            started.append(self)
+
+    monkeypatch.setattr("hpsearch.worker.ChildProcess", Counted)
+    work(study)
+    assert len(study.trials()) == 4 and all(trial.value for trial in study.trials())
+    assert len(started) == 1
+
+
+def eventually(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "still not so"
+        time.sleep(0.05)
+
+
+def test_a_signal_releases_the_lease_within_five_seconds_and_is_not_counted(
+    make_study: MakeStudy,
+) -> None:
+    study = make_study(target=1, budget="60s", settings={"seconds": "60"})
+
+    def interrupt() -> None:
+        eventually(lambda: scalar(study, "SELECT count(*) FROM hpsearch.attempts") == 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    worker = Worker(study, say=lambda _: None)
+    status = worker.work()
+    thread.join()
+    assert status == 128 + signal.SIGTERM
+    assert run_state(study)[:2] == ("waiting", "SIGTERM")
+    assert scalar(study, "SELECT state FROM hpsearch.attempts") == "preempted"
+    assert scalar(study, "SELECT count(*) FROM hpsearch.workers WHERE left_at IS NULL") == 0
+
+
+def test_a_stop_now_ends_the_run_and_a_later_worker_makes_it(
+    make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPSEARCH_RENEW_SECONDS", "0.2")
+    settings.cache_clear()
+    study = make_study(target=1, budget="60s", settings={"seconds": "60"})
+
+    def stop() -> None:
+        eventually(lambda: scalar(study, "SELECT count(*) FROM hpsearch.measurements"))
+        with study.database.transaction() as connection:
+            connection.execute(sa.text("UPDATE hpsearch.specs SET stop = 'now'"))
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    said = work(study)
+    thread.join()
+    assert said[-1] == "the study was stopped; leaving"
+    assert run_state(study)[:2] == ("waiting", "stopped by the user")
+
+
+def test_a_full_disk_keeps_a_worker_from_taking_runs(
+    make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPSEARCH_MIN_FREE_GIB", "1000000")
+    settings.cache_clear()
+    study = make_study(target=1)
+    said: list[str] = []
+
+    def free() -> None:
+        eventually(lambda: said)
+        monkeypatch.setenv("HPSEARCH_MIN_FREE_GIB", "0")
+        settings.cache_clear()
+
+    thread = threading.Thread(target=free)
+    thread.start()
+    Worker(study, say=said.append).work()
+    thread.join()
+    assert "takes no run" in said[0] and "less than 1e+06" in said[0]
+    assert study.trial(0).value is not None

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from hpsearch.attempt_log import TAIL_BYTES, AttemptLog
+
+
+def test_a_flood_stays_bounded_and_its_end_is_kept(tmp_path: Path) -> None:
+    log = AttemptLog(tmp_path / "log", max_bytes=1000)
+    for number in range(500):
+        log.write(f"line {number:04}\n".encode())
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 2000
+    assert log.tail().endswith("line 0498\nline 0499\n")
+    log.close()
+
+
+def test_the_tail_is_at_most_64_kib_and_reaches_over_the_older_file(tmp_path: Path) -> None:
+    log = AttemptLog(tmp_path / "log", max_bytes=2 * TAIL_BYTES)
+    log.write(b"a" * 2 * TAIL_BYTES)
+    log.write(b"b" * 10)
+    assert log.tail() == "a" * (TAIL_BYTES - 10) + "b" * 10
+    log.close()
