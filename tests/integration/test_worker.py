@@ -82,7 +82,7 @@ class HangAtExit:
 
 @pytest.fixture
 def bad(make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    (tmp_path / "bad.py").write_text(BAD)
+    (tmp_path / "faulty.py").write_text(BAD)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("HPSEARCH_MAX_ATTEMPTS", "1")
@@ -130,7 +130,7 @@ def run_state(study: Study) -> tuple[str, ...]:
 def test_each_end_has_its_reason_and_leaves_no_process(
     bad: Path, make_study: MakeStudy, objective: str, state: str, reason: str
 ) -> None:
-    study = make_study(target=1, objective=f"bad:{objective}", space="sphere", budget="1s")
+    study = make_study(target=1, objective=f"faulty:{objective}", space="sphere", budget="1s")
     with study.database.transaction() as connection:
         # One run is enough here: no other trial takes the place of a lost one.
         connection.execute(sa.text("UPDATE hpsearch.specs SET lost_in_row = 4"))
@@ -149,7 +149,7 @@ def test_each_end_has_its_reason_and_leaves_no_process(
 def test_a_hard_stop_comes_within_a_second_of_budget_and_grace(
     bad: Path, make_study: MakeStudy
 ) -> None:
-    study = make_study(target=1, objective="bad:hold_the_interpreter", space="sphere", budget="2s")
+    study = make_study(target=1, objective="faulty:hold_the_interpreter", space="sphere", budget="2s")
     work(study)
     wall = "SELECT extract(epoch FROM ended_at - leased_at)::float FROM hpsearch.attempts"
     seconds = scalar(study, wall)
@@ -162,14 +162,14 @@ def test_a_result_is_stored_before_a_simulator_that_hangs_at_exit_is_killed(
     bad: Path, make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hpsearch.worker.CLOSE_SECONDS", 1.0)
-    study = make_study(target=1, objective="bad:HangAtExit", space="sphere")
+    study = make_study(target=1, objective="faulty:HangAtExit", space="sphere")
     work(study)
     assert run_state(study)[0] == "finished"
     assert study.trial(0).value == 4.0
 
 
 def test_a_grandchild_does_not_outlive_its_run(bad: Path, make_study: MakeStudy) -> None:
-    study = make_study(target=1, objective="bad:with_grandchild", space="sphere")
+    study = make_study(target=1, objective="faulty:with_grandchild", space="sphere")
     work(study)
     assert run_state(study)[0] == "finished"
     assert not [p for p in psutil.process_iter() if "987654" in _command(p)]
@@ -187,7 +187,7 @@ def test_a_crashed_run_is_tried_again_and_its_traceback_is_kept(
 ) -> None:
     monkeypatch.setenv("HPSEARCH_MAX_ATTEMPTS", "2")
     settings.cache_clear()
-    study = make_study(target=1, objective="bad:raises", space="sphere")
+    study = make_study(target=1, objective="faulty:raises", space="sphere")
     with study.database.transaction() as connection:
         connection.execute(sa.text("UPDATE hpsearch.specs SET lost_in_row = 4"))
     work(study)
