@@ -12,8 +12,8 @@ from hpsearch.exceptions import (
     BrokenTask,
     Diverged,
     InvalidValue,
-    UnknownHyperparam,
     UnknownChoice,
+    UnknownHyperparam,
 )
 from hpsearch.objectives.device import prepare_jax
 from hpsearch.objectives.environment import wrapped
