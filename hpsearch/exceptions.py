@@ -78,7 +78,7 @@ class InvalidLimits(UsageError):
 
 class InvalidRange(UsageError):
     """{text!r} does not change the search space: {problem}. Write --fix NAME=VALUE or
-    --range NAME=LOW:HIGH[:log] with a name of the space: {known}.
+    --range NAME=LOW:HIGH[:log|:linear] with a name of the space: {known}.
     """
 
 
@@ -151,8 +151,8 @@ class ForeignStudy(UsageError):
 
 
 class NoSuchTrial(UsageError):
-    """The study {study!r} has no trial {number}. Known numbers: {known}; `hpsearch trials` lists
-    them.
+    """The study {study!r} has no trial {number}. Known numbers: {known};
+    `hpsearch trials --study {study}` lists them.
     """
 
 
