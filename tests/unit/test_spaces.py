@@ -13,7 +13,7 @@ from optuna.distributions import (
 
 from hpsearch.base import Params
 from hpsearch.exceptions import CategoricalSpace, InvalidRange, NotASearchSpace, UnknownName
-from hpsearch.samplers.cma_es import SAMPLERS, make_sampler
+from hpsearch.samplers.by_name import SAMPLERS, make_sampler
 from hpsearch.samplers.sac import SAC, SAC_SMALL
 from hpsearch.samplers.space import Space, check_searchable, modified, trial_attributes
 from hpsearch.samplers.sphere import SPHERE
@@ -231,5 +231,5 @@ class TestMakeSampler:
             assert len(study.trials) == 10
 
     def test_an_unknown_name_lists_the_known_ones(self) -> None:
-        with pytest.raises(UnknownName, match="cma-es, random, tpe"):
+        with pytest.raises(UnknownName, match="cma-es, cma-es-optuna, "):
             make_sampler("cma", popsize=4, seed=1)
