@@ -31,6 +31,8 @@ class CmaEsSampler(BaseSampler):
     results expects most of. Unlike the distribution it sees every result at once.
     """
 
+    memory_type = Memory
+
     def __init__(
         self,
         *,
@@ -85,7 +87,8 @@ class CmaEsSampler(BaseSampler):
         """Returns what is remembered of this study in this space, if it is the last one asked."""
         key = (study._study_id, study.direction, dict(space))
         if self._last is None or self._last[0] != key:
-            self._last = (key, Memory(space, study.direction, self._popsize, self._prior))
+            memory = self.memory_type(space, study.direction, self._popsize, self._prior)
+            self._last = (key, memory)
         return self._last[1]
 
     def sample_independent(

@@ -58,8 +58,11 @@ class Memory:
         self._history: list[FrozenTrial] = []
         self._told: list[FrozenTrial] = []
         self._points: list[Point] = []
-        self._distribution = Distribution(self.encoding.steps, self._popsize, self._prior)
+        self._distribution = self._start()
         self._fits: tuple[int, GaussianProcess] | None = None
+
+    def _start(self) -> Distribution:
+        return Distribution(self.encoding.steps, self._popsize, self._prior)
 
     @property
     def n_updates(self) -> int:
