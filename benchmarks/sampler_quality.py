@@ -1,6 +1,7 @@
 """How good is what a sampler finds in 100 trials? Prints one JSON line.
 
     python benchmarks/sampler_quality.py [--repeats 40] [--arlbench FOLDER] [--landscape FILE ...]
+    python benchmarks/sampler_quality.py --against stock    # without the slow gp
     python benchmarks/sampler_quality.py --variants    # ours against what was tried instead
 
 Landscapes: a made-up SAC over the published space, another instance each repeat, and surrogates
@@ -44,6 +45,7 @@ from benchmarks.sampler_bench.synthetic import SyntheticSac
 from benchmarks.sampler_bench.variants import POPSIZE, VARIANTS, MakeSampler
 from benchmarks.sampler_bench.workers import search_events
 from hpsearch.samplers.cma_es import CmaEsSampler
+from hpsearch.samplers.history import TOLD_INDEX
 
 SAMPLERS: Mapping[str, MakeSampler] = {
     "ours": lambda seed, space: CmaEsSampler(popsize=POPSIZE, seed=seed, space=space),
@@ -67,6 +69,8 @@ COMPARED = {
 }
 """Against whom, at how many workers: ours first."""
 
+N_TRIALS = 100
+
 MAKERS: dict[str, Callable[[int], Landscape]] = {"synthetic": SyntheticSac}
 
 
@@ -75,17 +79,18 @@ def pairs_of(args: argparse.Namespace) -> dict[str, tuple[str, str]]:
     if args.variants:
         return {name: (f"{name}@10", "ours@10") for name in VARIANTS}
     pairs = {}
-    for other, counts in COMPARED.items():
-        for count in counts:
+    for other in args.against:
+        for count in COMPARED[other]:
             first, second = (each.removeprefix("w") for each in count.split("_"))
             pairs[f"w{first}_vs_{other}_w{second}"] = (f"ours@{first}", f"{other}@{second}")
-    return {name: pair for name, pair in pairs.items() if not (args.no_gp and "gp" in name)}
+    return pairs
 
 
 def search(landscape: Landscape, sampler: BaseSampler, n_workers: int, seed: int) -> float:
     """Returns the true quality of what 100 trials pick."""
     study = optuna.create_study(direction="maximize", sampler=sampler)
     started: dict[int, tuple[optuna.Trial, float | None]] = {}
+    n_told = 0
     for what, k in search_events(N_TRIALS, n_workers, np.random.default_rng([seed, 5])):
         if what == "ask":
             trial = study.ask(dict(landscape.distributions))
@@ -93,22 +98,14 @@ def search(landscape: Landscape, sampler: BaseSampler, n_workers: int, seed: int
             started[k] = trial, shown
             continue
         trial, value = started.pop(k)
+        trial.set_user_attr(TOLD_INDEX, n_told)
+        n_told += 1
         if value is None:
             # As a run of hpsearch that failed by its parameters: it has a place, but no value.
-            trial.set_user_attr("told_index", k_told(study))
             study.tell(trial, state=TrialState.FAIL)
         else:
-            trial.set_user_attr("told_index", k_told(study))
             study.tell(trial, value)
     return landscape.true(study.best_params)
-
-
-N_TRIALS = 100
-
-
-def k_told(study: optuna.Study) -> int:
-    """Returns the next place in the order of telling."""
-    return sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
 
 
 def repeat(job: tuple[str, int], searches: list[str]) -> tuple[str, float, dict[str, float]]:
@@ -132,12 +129,8 @@ def interval(differences: Mapping[str, list[float]]) -> dict[str, float]:
     mean = fmean(fmean(values) for values in differences.values())
     squares = sum(variance(values) / len(values) for values in differences.values())
     half = 1.96 * math.sqrt(squares) / len(differences)
-    return {
-        key: round(x, 4) for key, x in zip(KEYS, (mean, mean - half, mean + half), strict=True)
-    }
-
-
-KEYS = ("mean", "low", "high")
+    found = {"mean": mean, "low": mean - half, "high": mean + half}
+    return {key: round(value, 4) for key, value in found.items()}
 
 
 def results(
@@ -185,7 +178,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=40)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--variants", action="store_true", help="ours against what was tried")
-    parser.add_argument("--no-gp", action="store_true", help="leave the slowest sampler out")
+    parser.add_argument("--against", nargs="*", choices=COMPARED, default=list(COMPARED))
     parser.add_argument("--arlbench", type=Path, default=root / "../shared/data/arlbench")
     parser.add_argument("--landscape", type=Path, nargs="*", default=[])
     args = parser.parse_args()

@@ -36,7 +36,7 @@ class Unmoved(Distribution):
 
 
 class Limited(Distribution):
-    """The length of a step is limited [Hansen 2011, "Injecting external solutions into CMA-ES"]."""
+    """The length of a step is limited [Hansen 2011, arXiv:1110.4181]."""
 
     def seen(self, point: Point) -> np.ndarray:
         """Returns the vector, drawn nearer where it lies too far from the mean."""
