@@ -35,8 +35,6 @@ def _tpe(seed: int, popsize: int, startup: int | None) -> BaseSampler:
 
 
 def _gp(seed: int, popsize: int, startup: int | None) -> BaseSampler:
-    if importlib.util.find_spec("torch") is None:
-        raise MissingExtra(what="the sampler gp", package="torch", extra="gp")
     n_startup = 10 if startup is None else startup
     return samplers.GPSampler(seed=seed, n_startup_trials=n_startup)
 
@@ -94,6 +92,8 @@ def make_sampler(
         )
     if name not in OTHERS:
         raise UnknownName(kind="sampler", name=name, known=", ".join(SAMPLERS))
+    if name == "gp" and importlib.util.find_spec("torch") is None:
+        raise MissingExtra(what="The sampler gp", package="torch", extra="gp")
     make = OTHERS[name]
     return SeededByTrial(lambda number: make(seed_of(seed, name, number), popsize, startup))
 

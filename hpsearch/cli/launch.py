@@ -186,6 +186,8 @@ def command(
     if n_workers == 0:
         err.print(f"no worker starts here; elsewhere: hpsearch worker --study {opened.name}")
         return
+    # What it needs and this machine lacks is told here, not by each worker.
+    _ = opened.sampler
     local = start_workers(
         opened,
         count=n_workers,

@@ -57,7 +57,9 @@ class TestOptunasContract(
     def test_sample_relative_categorical(self, sampler: Callable[[], BaseSampler]) -> None: ...
 
     @pytest.mark.skip("CMA-ES searches numbers; a categorical space is refused at launch")
-    def test_sample_relative_mixed(self, sampler: Callable[[], BaseSampler]) -> None: ...
+    def test_sample_relative_mixed(
+        self, sampler: Callable[[], BaseSampler], x_distribution: BaseDistribution
+    ) -> None: ...
 
 
 class Recorded(Distribution):
