@@ -47,9 +47,10 @@ from hpsearch.database.transaction import Database
 from hpsearch.ending import accept
 from hpsearch.queue import Lease, claim
 from hpsearch.samplers.cma_es import CmaEsSampler
-from hpsearch.samplers.distribution import Distribution, Point
+from hpsearch.samplers.distribution import Distribution
 from hpsearch.samplers.encoding import Encoding
 from hpsearch.samplers.history import DRAWN, TOLD_INDEX, stored_vectors
+from hpsearch.samplers.point import Point
 from hpsearch.samplers.sac import SAC
 from hpsearch.spec import Given
 from hpsearch.study import launch_study

@@ -18,7 +18,7 @@ from hpsearch.exceptions import InvalidValue, NoDefaultSpace, SpecDiffers
 from hpsearch.metric import parse_metric
 from hpsearch.objectives.limits import load_limits
 from hpsearch.samplers.by_name import OURS, SAMPLERS, VERSION
-from hpsearch.samplers.distribution import Prior
+from hpsearch.samplers.prior import Prior
 from hpsearch.samplers.space import check_searchable, modified
 
 DEFAULT_TASK = "quadruped-walk"

@@ -25,7 +25,7 @@ from hpsearch.exceptions import (
     UnfitSource,
 )
 from hpsearch.samplers.by_name import make_sampler
-from hpsearch.samplers.distribution import Prior
+from hpsearch.samplers.prior import Prior
 from hpsearch.samplers.warm_start import prior_from
 from hpsearch.spec import Given, Spec, check_same, resolve
 

@@ -46,7 +46,7 @@ class Training:
 
         Raises:
           UnknownChoice: no such algorithm.
-        UnknownName: no such task.
+          UnknownName: no such task.
           NotLoadable: the task rejects its settings.
         """
         if setup.algo not in ALGOS:

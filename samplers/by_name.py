@@ -16,8 +16,7 @@ from optuna.trial import FrozenTrial
 
 from hpsearch.base import seed_of
 from hpsearch.exceptions import MissingExtra, UnknownName
-from hpsearch.samplers.cma_es import CmaEsSampler
-from hpsearch.samplers.distribution import Prior
+from hpsearch.samplers.prior import Prior
 
 OURS = "cma-es"
 
@@ -87,6 +86,9 @@ def make_sampler(
       MissingExtra: it needs a package that is not installed.
     """
     if name == OURS:
+        # It brings half a second of SciPy, which every command would wait for.
+        from hpsearch.samplers.cma_es import CmaEsSampler
+
         return CmaEsSampler(
             popsize=popsize, seed=seed, space=space, startup=startup or 0, prior=prior
         )

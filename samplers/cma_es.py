@@ -13,9 +13,9 @@ from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial
 
 from hpsearch.base import seed_of
-from hpsearch.samplers.distribution import Prior
 from hpsearch.samplers.history import DRAWN, finished_trials, stored_vectors
 from hpsearch.samplers.memory import Memory
+from hpsearch.samplers.prior import Prior
 
 
 class CmaEsSampler(BaseSampler):

@@ -6,41 +6,15 @@ This is the only file that touches private names of the package `cmaes`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from cmaes import CMAwM
 
+from hpsearch.samplers.point import Point
+from hpsearch.samplers.prior import Prior
+
 SIGMA = 1 / 6
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prior:
-    """Where the search begins: a normal distribution over the unit cube.
-
-    Attributes:
-      mean: `[dim]`.
-      sigma: step size.
-      covariance: `[dim, dim]`, of steps of size 1.
-    """
-
-    mean: Sequence[float]
-    sigma: float
-    covariance: Sequence[Sequence[float]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Point:
-    """A point of the unit cube.
-
-    Attributes:
-      encoded: `[dim]`, what is run; steps lie on their grid.
-      drawn: `[dim]`, what the distribution gave; it decoded to `encoded`.
-    """
-
-    encoded: np.ndarray
-    drawn: np.ndarray
 
 
 class Distribution:

@@ -12,8 +12,8 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from hpsearch.samplers.distribution import Point
 from hpsearch.samplers.encoding import Encoding
+from hpsearch.samplers.point import Point
 
 TOLD_INDEX = "told_index"
 """User attribute of a trial: its place in the order of telling."""

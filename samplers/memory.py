@@ -9,10 +9,12 @@ from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from hpsearch.samplers.distribution import Distribution, Point, Prior
+from hpsearch.samplers.distribution import Distribution
 from hpsearch.samplers.encoding import Encoding
 from hpsearch.samplers.gaussian_process import GaussianProcess, scores
 from hpsearch.samplers.history import losses, point_of, ranked
+from hpsearch.samplers.point import Point
+from hpsearch.samplers.prior import Prior
 
 N_CANDIDATES = 10
 """Points drawn for one trial, of which the Gaussian process chooses."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cmaes import get_warm_start_mgd
 from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hpsearch.exceptions import TooFewSourceTrials, UnfitSource
-from hpsearch.samplers.distribution import Prior
 from hpsearch.samplers.encoding import Encoding
 from hpsearch.samplers.history import losses
+from hpsearch.samplers.prior import Prior
 
 MIN_TRIALS = 20
 """Two of them are the best tenth."""
@@ -38,6 +37,9 @@ def prior_from(
 
     Source: Nomura et al. 2021, arXiv:2012.06932, "WS-CMA-ES".
     """
+    # It brings half a second of SciPy, which every command would wait for.
+    from cmaes import get_warm_start_mgd
+
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     missing = [n for n in space if complete and not any(n in t.params for t in complete)]
     if missing:

@@ -10,8 +10,9 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 
 from hpsearch.samplers.cma_es import CmaEsSampler
-from hpsearch.samplers.distribution import Distribution, Point
+from hpsearch.samplers.distribution import Distribution
 from hpsearch.samplers.memory import Memory
+from hpsearch.samplers.point import Point
 
 POPSIZE = 10
 

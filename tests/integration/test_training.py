@@ -12,8 +12,8 @@ from hpsearch.exceptions import (
     BrokenTask,
     Diverged,
     InvalidValue,
+    UnknownChoice,
     UnknownHyperparam,
-    UnknownName,
 )
 from hpsearch.objectives.device import prepare_jax
 from hpsearch.objectives.environment import wrapped
@@ -261,5 +261,5 @@ def test_hyperparams_that_sac_does_not_take_are_named(
 
 
 def test_an_unknown_algorithm_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownName, match="Known: sac"):
+    with pytest.raises(UnknownChoice, match="Known: sac"):
         Training(setup("Pendulum-v1", algo="ppo"))

@@ -149,7 +149,9 @@ def test_each_end_has_its_reason_and_leaves_no_process(
 def test_a_hard_stop_comes_within_a_second_of_budget_and_grace(
     bad: Path, make_study: MakeStudy
 ) -> None:
-    study = make_study(target=1, objective="faulty:hold_the_interpreter", space="sphere", budget="2s")
+    study = make_study(
+        target=1, objective="faulty:hold_the_interpreter", space="sphere", budget="2s"
+    )
     work(study)
     wall = "SELECT extract(epoch FROM ended_at - leased_at)::float FROM hpsearch.attempts"
     seconds = scalar(study, wall)

@@ -24,10 +24,11 @@ from optuna.testing.pytest_samplers import (
 from optuna.trial import TrialState, create_trial
 
 from hpsearch.samplers.cma_es import CmaEsSampler
-from hpsearch.samplers.distribution import Distribution, Point
+from hpsearch.samplers.distribution import Distribution
 from hpsearch.samplers.encoding import Encoding
 from hpsearch.samplers.history import DRAWN, PLACES, TOLD_INDEX, finished_trials, point_of
 from hpsearch.samplers.memory import Memory
+from hpsearch.samplers.point import Point
 
 POPSIZE = 4
 SPACE: dict[str, BaseDistribution] = {

@@ -19,7 +19,7 @@ from hpsearch.exceptions import (
     UsageError,
     WrongSettings,
 )
-from hpsearch.samplers.distribution import Prior
+from hpsearch.samplers.prior import Prior
 from hpsearch.spec import Given, Spec, check_same, resolve
 
 
