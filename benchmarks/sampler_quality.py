@@ -10,7 +10,8 @@ memory: quality does not depend on where rows are kept. Its pick is the trial wi
 seen; what counts is the pick's true quality. In each repeat all samplers get the same landscape,
 the same noise for the k-th trial and the same durations, so differences are paired. `mean`, `low`
 and `high` are such a difference in shares of the landscape's range with its 95 % interval, pooled
-over the landscapes with equal weight; above 0 is better for the first.
+over the landscapes with equal weight; above 0 is better for the first. Ctrl-C prints what there
+is.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import argparse
 import json
 import math
 import os
+import signal
 import sys
 import time
 import warnings
@@ -111,6 +113,8 @@ def search(landscape: Landscape, sampler: BaseSampler, n_workers: int, seed: int
 def repeat(job: tuple[str, int], searches: list[str]) -> tuple[str, float, dict[str, float]]:
     """Returns one repeat of one landscape: its name, its range, and the quality by search."""
     name, seed = job
+    # Ctrl-C is the parent's.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")
     landscape = MAKERS[name](seed)
@@ -182,6 +186,8 @@ def main() -> None:
     parser.add_argument("--arlbench", type=Path, default=root / "../shared/data/arlbench")
     parser.add_argument("--landscape", type=Path, nargs="*", default=[])
     args = parser.parse_args()
+    if args.repeats < 2:
+        parser.error("--repeats must be 2 or more: an interval needs two")
     files = args.landscape or sorted(args.arlbench.glob("*_sac.csv.gz"))
     if not files:
         print(f"no results in {args.arlbench}: the synthetic landscape only", file=sys.stderr)
@@ -190,7 +196,12 @@ def main() -> None:
     pairs = pairs_of(args)
     searches = sorted({each for pair in pairs.values() for each in pair})
     jobs = [(name, seed) for seed in range(args.repeats) for name in MAKERS]
-    rows = list(rows_of(jobs, searches, args.processes))
+    rows = []
+    try:
+        for row in rows_of(jobs, searches, args.processes):
+            rows.append(row)
+    except KeyboardInterrupt:
+        print("ended early; of what there is:", file=sys.stderr)
     print(json.dumps(results(rows, pairs)))
 
 

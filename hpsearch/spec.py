@@ -88,7 +88,8 @@ class Spec:
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Spec:
-        """Returns the spec that `as_json` wrote."""
+        """Returns the spec that `as_json` wrote, of this release or an earlier one."""
+        plain = {"startup": None, "warm_start": None, "prior": None, **plain}
         limits = plain["action_limits"]
         if limits:
             low, high = tuple(limits["low"]), tuple(limits["high"])
