@@ -52,7 +52,8 @@ def prior_from(
     points = [encoding.encode(trial.params) for trial in inside]
     mean, sigma, covariance = get_warm_start_mgd(list(zip(points, loss, strict=True)))
     return Prior(
-        mean=tuple(mean.tolist()),
+        # A mean of ones may be a last digit more.
+        mean=tuple(min(max(x, 0.0), 1.0) for x in mean.tolist()),
         sigma=float(sigma),
         covariance=tuple(tuple(row) for row in covariance.tolist()),
     )
