@@ -10,7 +10,8 @@
     │   TrialNotFinished  InvalidSetting  NoHome  InvalidStorage  InsecureStorage
     │   OpenStorageFile  NetworkFilesystem  AccessDenied  NoSuchDatabase
     │   NotPostgres  TlsFailed  StudyBusy  PortTaken  NoDefaultSpace
-    │   NothingComplete  CodeDiffers  DatabaseNotEmpty
+    │   NothingComplete  CodeDiffers  DatabaseNotEmpty  MissingExtra
+    │   UnfitSource  TooFewSourceTrials
     ├── RunFailed                the parameters' own fault: not tried again
     │   Diverged  InvalidResult
     └── OldDatabase  NewDatabase  BrokenTask  DatabaseUnavailable  EmbeddedFailed
@@ -355,4 +356,22 @@ class NothingComplete(UsageError):
 class CodeDiffers(UsageError):
     """The results of study {study!r} come from other code: {differences}. Use the same code, start
     another study with --new-study NAME, or accept mixed results with --allow-code-change.
+    """
+
+
+class MissingExtra(UsageError):
+    """{what} needs the package {package}, which is not installed. Install it with
+    `pip install 'hpsearch[{extra}]'`.
+    """
+
+
+class UnfitSource(UsageError):
+    """The study {source!r} cannot start this search: {problem}. Give --warm-start a study over
+    the same parameters, or leave it out.
+    """
+
+
+class TooFewSourceTrials(UsageError):
+    """The study {source!r} has {n} complete trial(s) inside this search space, and a warm start
+    needs {needed}. Finish more there with --trials, widen the ranges, or leave --warm-start out.
     """
