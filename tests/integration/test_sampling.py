@@ -215,3 +215,18 @@ def test_what_cannot_be_started_from_is_a_clear_error(make_study: MakeStudy) -> 
     with pytest.raises(InvalidValue, match="left out with --sampler tpe"):
         launch(warm_start="old", sampler="tpe")
     assert [s.study_name for s in old.database.optuna.get_all_studies()] == ["old", "two"]
+
+
+def test_a_trial_that_somebody_finished_first_is_told_in_the_place_of_being_seen(
+    make_study: MakeStudy,
+) -> None:
+    study = make_study(target=20)
+    worker_id = add_worker(study)
+    first, second = lease(study, worker_id), lease(study, worker_id)
+    theirs = optuna.load_study(study_name="s", storage=study.database.optuna)
+    theirs.tell(first.trial_number, 5.0)
+    finish(study, first)
+    lease(study, worker_id)
+    finish(study, second)
+    assert study.trial(0).value == 5.0
+    assert history(study) == [0, 1]
