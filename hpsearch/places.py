@@ -25,6 +25,11 @@ _FOREIGN = sa.text("""
 """)
 
 
+def has_foreign_trials(connection: sa.Connection, study: Study) -> bool:
+    """Returns whether trials of the study were added or finished elsewhere."""
+    return bool(connection.scalar(_FOREIGN, {"study": study.id}))
+
+
 def place_foreign_trials(connection: sa.Connection, storage: BaseStorage, study: Study) -> None:
     """Gives each complete trial that has none the next place in the order of telling.
 
@@ -35,8 +40,6 @@ def place_foreign_trials(connection: sa.Connection, storage: BaseStorage, study:
       storage: Optuna's, inside that transaction.
       study: whose trials.
     """
-    if not connection.scalar(_FOREIGN, {"study": study.id}):
-        return
     complete = storage.get_all_trials(study.id, deepcopy=False, states=(TrialState.COMPLETE,))
     foreign = [trial for trial in complete if TOLD_INDEX not in trial.user_attrs]
     places = dict(storage.get_study_system_attrs(study.id).get(PLACES, {}))
