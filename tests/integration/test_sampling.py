@@ -82,6 +82,28 @@ def history(study: Study) -> list[int]:
     return [t.number for t in finished_trials(study.optuna_study(study.database.optuna))]
 
 
+def test_the_history_that_our_runs_record_is_the_one_that_optuna_has(
+    make_study: MakeStudy,
+) -> None:
+    study = make_study(target=40)
+    search(study, 25)
+    optuna_study = study.optuna_study(study.database.optuna)
+    whole = finished_trials(optuna_study)
+    distributions = study.spec.search_space().distributions
+    # Twice: the second time nothing is read that is known.
+    for _ in range(2):
+        with (
+            study.database.transaction() as connection,
+            optuna_study.reading(connection, distributions),
+        ):
+            ours = finished_trials(optuna_study)
+    assert [(t.number, t._trial_id, t.state, t.value, t.params) for t in ours] == [
+        (t.number, t._trial_id, t.state, t.value, t.params) for t in whole
+    ]
+    assert [t.system_attrs[DRAWN] for t in ours] == [t.system_attrs[DRAWN] for t in whole]
+    assert {t.state for t in ours} == {TrialState.COMPLETE, TrialState.FAIL}
+
+
 def test_an_interrupted_search_goes_on_as_the_uninterrupted_one(make_study: MakeStudy) -> None:
     whole = search(make_study(target=40, name="whole"), 30)
     parts = search(make_study(target=40, name="parts"), 30, lambda number: number in (5, 13, 22))
