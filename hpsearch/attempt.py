@@ -7,6 +7,7 @@ monotonic clock; whoever misses one is killed.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import signal
 import time
@@ -121,7 +122,8 @@ class Attempt:
             return None
         if kind == "measurement":
             metrics = finite(message.pop("metrics"))
-            self._measured(Measurement(metrics=metrics, **message))
+            losses = finite(message.pop("losses", {}))
+            self._measured(Measurement(metrics=metrics, losses=losses, **message))
             return None
         if kind == "result":
             again = bool(message.pop("again", False))
@@ -205,6 +207,7 @@ def checked_result(message: Mapping[str, Any]) -> TrialResult:
         metrics=finite(result.metrics),
         ledger=finite(result.ledger),
         device=stored(str(result.device)),
+        conditions=plain(result.conditions),
     )
 
 
@@ -215,6 +218,20 @@ def finite(values: Mapping[str, Any]) -> dict[str, float]:
         for name, value in values.items()
         if isinstance(value, int | float) and math.isfinite(value)
     }
+
+
+def plain(conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns conditions as Postgres can store them.
+
+    Raises:
+      InvalidResult: they are not plain JSON values.
+    """
+    try:
+        text = json.dumps(dict(conditions), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidResult(detail=f"its conditions: {error}") from error
+    found: dict[str, Any] = json.loads(text.replace("\\u0000", "\N{REPLACEMENT CHARACTER}"))
+    return found
 
 
 def whole_ledger(ledger: Mapping[str, float], wall_seconds: float) -> dict[str, float]:

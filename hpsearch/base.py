@@ -56,6 +56,7 @@ class Measurement:
       n_updates: gradient steps of the critic so far.
       mean_return: mean undiscounted return of the last 100 episodes; None before the first.
       metrics: what the task measures beside the reward, e.g. a terrain level.
+      losses: of the latest update, by name, for the user's tools; not stored.
       last: training has ended; evaluation follows.
     """
 
@@ -64,6 +65,7 @@ class Measurement:
     n_updates: int
     mean_return: float | None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    losses: Mapping[str, float] = field(default_factory=dict)
     last: bool = False
 
 
@@ -78,10 +80,14 @@ class TrialResult:
       n_updates: gradient steps of the critic.
       train_seconds: wall seconds of training.
       overshoot_seconds: how far training ran past its budget.
-      cpu_seconds: CPU seconds of the whole child process.
+      cpu_seconds: CPU seconds that the child process spent on the run.
       metrics: the task's own figures, and `standing_return`, the return of the zero action.
       ledger: seconds by phase; they sum to the child's part of the attempt's wall time.
       device: what the run trained on, in words.
+      conditions: under which it trained, plain JSON values. Those that are looked at:
+        `device_kind`, which results that are compared share; `contended`, a list of reasons why
+        the machine was not the run's own; `calibration_seconds`, how long a fixed piece of work
+        took before.
     """
 
     mean_reward: float
@@ -94,6 +100,7 @@ class TrialResult:
     metrics: Mapping[str, float]
     ledger: Mapping[str, float]
     device: str
+    conditions: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +193,8 @@ class Task(Protocol):
     action_names: Sequence[str]
     """Names of the joints in the order of the action vector; empty if not known before `make`."""
     normalize_observations: bool
+    reusable: bool
+    """Whether `make` may be called again in one process; taken as False where it is missing."""
     metric_names: Sequence[str]
     """Names of what `metrics` returns, each of which a study may optimise."""
 

@@ -30,6 +30,7 @@ class Gymnasium:
     default_limits = "none"
     action_names: Sequence[str] = ()
     normalize_observations = True
+    reusable = True
     metric_names: Sequence[str] = ()
 
     def __init__(self, env_id: str, **settings: str) -> None:
