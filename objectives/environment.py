@@ -20,7 +20,9 @@ from stable_baselines3.common.vec_env import (
 )
 
 from hpsearch.exceptions import Diverged
-from hpsearch.objectives.replay_buffer import CLIP_OBSERVATIONS
+
+CLIP_OBSERVATIONS = 10.0
+"""In standard deviations; the default of Stable-Baselines3, as published."""
 
 N_RECENT_EPISODES = 100
 

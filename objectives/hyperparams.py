@@ -170,6 +170,9 @@ def of_algo(algo: str, hyperparams: Hyperparams) -> OffPolicyHyperparams | PpoHy
             raise InvalidValue(name=name, value=value, allowed="a whole number above 0")
     if isinstance(made, OffPolicyHyperparams):
         _check_ent_coef(made.ent_coef)
+        if made.policy == "SimbaPolicy" and any(len(set(net)) != 1 for net in made.layers):
+            allowed = "layers of one size for each network, because SimbaPolicy adds them up"
+            raise InvalidValue(name="net_arch", value=made.net_arch, allowed=allowed)
     return made
 
 

@@ -15,7 +15,8 @@ from gymnasium import spaces
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 from hpsearch.exceptions import UnsupportedTask
-from hpsearch.objectives.replay_buffer import CLIP_OBSERVATIONS, Statistics
+from hpsearch.objectives.environment import CLIP_OBSERVATIONS
+from hpsearch.objectives.replay_buffer import Statistics
 
 CRITIC_GROUP = "critic"
 """Group of a Dict observation that only the critics see: what a simulator knows and a robot not."""

@@ -20,9 +20,6 @@ import numpy.typing as npt
 
 from hpsearch.objectives.update import Batch
 
-CLIP_OBSERVATIONS = 10.0
-"""In standard deviations; the default of Stable-Baselines3, as published."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
