@@ -35,7 +35,8 @@ class Outcome:
 
     Attributes:
       kind: `result`; `failed`, by the parameters' own fault; `refused`, by a study that cannot
-        be run; `crashed`; `preempted`; `lost`, because the run belongs to another worker now.
+        be run; `declined`, by a machine that is not for this study; `crashed`; `preempted`;
+        `lost`, because the run belongs to another worker now.
       reason: why there is no result, in a word.
       detail: the same at length: message, traceback, end of the log.
       result: of a `result`.
@@ -62,6 +63,7 @@ class Attempt:
         keeper: Keeper,
         lease: Lease,
         signalled: Callable[[], int | None],
+        measured: Callable[[Measurement], None] = lambda _: None,
     ) -> None:
         """Prepares to listen; `run` does it.
 
@@ -70,9 +72,11 @@ class Attempt:
           keeper: of the lease.
           lease: what it works at.
           signalled: returns the signal that the worker got, if any.
+          measured: is told of each point of the curve.
         """
         self._child, self._keeper, self._lease = child, keeper, lease
         self._signalled = signalled
+        self._tell = measured
         self._curve: list[Measurement] = []
         self._began = time.monotonic()
         self._phase, self._deadline = "start", self._began + settings().start_seconds
@@ -144,6 +148,7 @@ class Attempt:
             self._phase, self._deadline = "evaluation", now + limits.eval_seconds
         self._curve.append(point)
         self._keeper.store(point)
+        self._tell(point)
 
     def _ended_from_outside(self) -> Outcome | None:
         number = self._signalled()

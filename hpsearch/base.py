@@ -128,6 +128,7 @@ class Setup:
       algo: the algorithm, e.g. `sac`.
       num_envs: environments stepped at once.
       action_limits: limits of the action space; None leaves the task's own.
+      device_kind: what it must train on, or else raise `OtherDevice`; None for any.
     """
 
     task: str | None
@@ -135,6 +136,7 @@ class Setup:
     algo: str
     num_envs: int
     action_limits: ActionLimits | None
+    device_kind: str | None = None
 
 
 Report = Callable[[Measurement], None]
@@ -144,10 +146,13 @@ class Objective(Protocol):
     """What one run does.
 
     Given by name, entry point (group `hpsearch.objectives`) or `package.module:object`. A class
-    is built with a `Setup` once per child process; anything else is called as it is. An attribute
+    is built with a `Setup` once per child process; anything else is called as it is. A method
+    `check(hyperparams)` is called at launch with two corners of the space, to refuse a study that
+    no run of could succeed. An attribute
     `max_runs_per_process` above 1 lets one process make several runs; a method `close` is called
-    once the last result is stored. A class may also bring `default_task` (None: it has no task),
-    `default_space`, `default_budget` and `default_num_envs`.
+    once the last result is stored; `uses_gpu` False says that no GPU need be kept for it. A class
+    may also bring `default_task` (None: it has no task), `default_space`, `default_budget` and
+    `default_num_envs`.
     """
 
     def __call__(
@@ -182,7 +187,9 @@ class Task(Protocol):
 
     A class (or any callable that returns a task) is called with the study's settings as keyword
     arguments, all text; an object is used as it is and takes no settings. Importing a task's
-    module must be cheap: the parent process reads the defaults below without a simulator.
+    module must be cheap: the parent process reads the defaults below without a simulator. A task
+    whose spaces are known before `make` may tell them at launch by a method `spaces()`, which
+    returns those of observations and actions, or None.
     """
 
     default_space: str

@@ -18,6 +18,7 @@ from hpsearch.objectives.hyperparams import PpoHyperparams, of_algo
 from hpsearch.objectives.ledger import Ledger
 from hpsearch.objectives.off_policy import Look, OffPolicyAgent
 from hpsearch.objectives.ppo import PpoAgent
+from hpsearch.objectives.spaces import check_groups, check_spaces
 
 
 class Agent(Protocol):
@@ -31,9 +32,17 @@ class Agent(Protocol):
     """
 
     env: VecEnv
-    num_timesteps: int
-    n_updates: int
     replay_on_host: bool
+
+    @property
+    def num_timesteps(self) -> int:
+        """Environment steps so far."""
+        ...
+
+    @property
+    def n_updates(self) -> int:
+        """Gradient steps so far."""
+        ...
 
     def compile(self) -> None:
         """Compiles all that training and evaluation call, without an update."""
@@ -52,14 +61,16 @@ class Agent(Protocol):
 
 
 def build_agent(
-    algo: str, hyperparams: Hyperparams, env: VecEnv, *, seed: int, normalize: bool, ledger: Ledger
-) -> Agent:
+    algo: str, hyperparams: Hyperparams, env: VecEnv, *, task: str, seed: int, normalize: bool,
+    ledger: Ledger,
+) -> Agent:  # fmt: skip
     """Returns a new agent.
 
     Args:
       algo: `sac`, `tqc` or `ppo`.
       hyperparams: decoded.
       env: as the task made it.
+      task: its name.
       seed: of parameters, exploration and replay; the environments have one of their own.
       normalize: whether it sees normalised observations.
       ledger: where updates are charged.
@@ -67,8 +78,11 @@ def build_agent(
     Raises:
       UnknownHyperparam: the algorithm does not take one of them.
       InvalidValue: there is no such activation, optimizer or policy.
+      UnsupportedTask: nothing here can learn from its observations, or act in it.
     """
     checked = of_algo(algo, hyperparams)
+    check_spaces(task, env.observation_space, env.action_space)
+    check_groups(task, algo, hyperparams, env.observation_space)
     if isinstance(checked, PpoHyperparams):
         env = wrapped(env, normalize=normalize)
         return PpoAgent(checked, env, seed=seed, ledger=ledger)

@@ -1,4 +1,4 @@
-"""Under which conditions a run trained: on what device, how fast that was, and who else used it."""
+"""Under which conditions a run trained: the device, how fast it was, who else used it."""
 
 from __future__ import annotations
 

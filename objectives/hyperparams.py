@@ -26,6 +26,9 @@ POLICIES = {
 }
 ALGOS = tuple(POLICIES)
 
+COUNTS = ("batch_size", "train_freq", "policy_delay", "n_steps", "n_minibatches", "n_epochs")
+"""At least 1, where an algorithm has them."""
+
 OF_THE_RUN = ("num_envs",)
 """What the space may decide beside the algorithm's own: environments stepped at once."""
 
@@ -164,7 +167,7 @@ def of_algo(algo: str, hyperparams: Hyperparams) -> OffPolicyHyperparams | PpoHy
     _one_of("learning_rate_schedule", made.learning_rate_schedule, SCHEDULES)
     if made.optimizer_class is not None:
         _one_of("optimizer_class", made.optimizer_class, OPTIMIZERS)
-    for name in ("batch_size", "train_freq", "policy_delay", "n_steps", "n_minibatches", "n_epochs"):
+    for name in COUNTS:
         value = getattr(made, name, 1)
         if not (isinstance(value, int) and value >= 1):
             raise InvalidValue(name=name, value=value, allowed="a whole number above 0")
@@ -174,17 +177,6 @@ def of_algo(algo: str, hyperparams: Hyperparams) -> OffPolicyHyperparams | PpoHy
             allowed = "layers of one size for each network, because SimbaPolicy adds them up"
             raise InvalidValue(name="net_arch", value=made.net_arch, allowed=allowed)
     return made
-
-
-def check_observations(task: str, hyperparams: Hyperparams, *, is_dict: bool) -> None:
-    """Refuses what an agent cannot learn from observations in several groups.
-
-    Raises:
-      InvalidValue: rewards of several steps are asked for.
-    """
-    if is_dict and hyperparams.get("n_steps", 1) > 1 and "train_freq" in hyperparams:
-        allowed = f"1, because the observations of {task} come in groups"
-        raise InvalidValue(name="n_steps", value=hyperparams["n_steps"], allowed=allowed)
 
 
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:

@@ -6,7 +6,6 @@ Letters of shapes: `N` environments, `O` figures of an observation.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,9 @@ import numpy.typing as npt
 from gymnasium import spaces
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 
-from hpsearch.exceptions import UnsupportedTask
 from hpsearch.objectives.environment import CLIP_OBSERVATIONS
 from hpsearch.objectives.replay_buffer import Statistics
-
-CRITIC_GROUP = "critic"
-"""Group of a Dict observation that only the critics see: what a simulator knows and a robot not."""
+from hpsearch.objectives.spaces import CRITIC_GROUP
 
 EPSILON = 1e-8
 
@@ -39,11 +35,7 @@ class Observations:
 
         Args:
           space: a Box of one dimension, or a Dict of such.
-
-        Raises:
-          UnsupportedTask: images, or anything else that is not a vector of numbers.
         """
-        check_observation_space("this one", space)
         self._groups: list[str] | None = None
         if isinstance(space, spaces.Dict):
             names = [name for name in space.spaces if name != CRITIC_GROUP]
@@ -61,25 +53,6 @@ class Observations:
             return np.asarray(observations, np.float32)
         parts = [np.asarray(observations[name], np.float32) for name in self._groups]
         return np.concatenate(parts, axis=-1)
-
-
-def check_observation_space(task: str, space: Any) -> None:
-    """Refuses observations that no agent here can learn from.
-
-    Raises:
-      UnsupportedTask: images, or anything else that is not a vector or a group of vectors.
-    """
-    parts: Mapping[str, Any] = space.spaces if isinstance(space, spaces.Dict) else {"": space}
-    if not set(parts) - {CRITIC_GROUP}:
-        raise UnsupportedTask(name=task, problem="only its critics would see anything")
-    for name, part in parts.items():
-        which = f"its observation {name!r}" if name else "its observation"
-        if not isinstance(part, spaces.Box):
-            problem = f"{which} is a {type(part).__name__}, not a vector of numbers"
-            raise UnsupportedTask(name=task, problem=problem)
-        if len(part.shape) != 1:
-            problem = f"{which} has shape {part.shape}, like an image"
-            raise UnsupportedTask(name=task, problem=problem)
 
 
 class RunningStatistics:

@@ -13,10 +13,9 @@ from typing import Any
 import jax
 import numpy as np
 import numpy.typing as npt
-from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
-from hpsearch.exceptions import Diverged, UnsupportedTask
+from hpsearch.exceptions import Diverged
 from hpsearch.objectives.clock import BudgetClock
 from hpsearch.objectives.hyperparams import OffPolicyHyperparams
 from hpsearch.objectives.ledger import Ledger
@@ -51,17 +50,12 @@ class OffPolicyAgent:
         Args:
           algo: `sac` or `tqc`.
           hyperparams: checked.
-          env: `N` environments, watched, not normalised.
+          env: `N` environments with continuous actions, watched, not normalised.
           seed: of parameters, exploration and replay.
           normalize: whether observations are normalised.
           ledger: is charged with `update` during bursts.
-
-        Raises:
-          UnsupportedTask: observations that are no vectors, actions that are not continuous.
         """
         space = env.action_space
-        if not isinstance(space, spaces.Box):
-            raise UnsupportedTask(name="this one", problem=f"its actions are {space}")
         self.env = env
         self.num_timesteps = 0
         self.n_updates = 0
@@ -216,7 +210,8 @@ class OffPolicyAgent:
     def _in_units(self, actions: Any) -> npt.NDArray[np.float32]:
         """Returns actions of [-1, 1] in the environment's units."""
         scaled = self._action_low + 0.5 * (np.asarray(actions) + 1.0) * self._action_range
-        return scaled.reshape((-1, *self._action_shape)).astype(np.float32)
+        shaped: npt.NDArray[np.float32] = scaled.reshape((-1, *self._action_shape))
+        return shaped.astype(np.float32)
 
     def _numbers(self, progress: float) -> Numbers:
         hp = self._hp

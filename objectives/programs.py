@@ -89,7 +89,10 @@ class Programs:
         self.act = _compiled(self._act, learner.actor, observations, statistics)
 
         filling = Filling(integer, integer)
-        numbers = Numbers(*[scalar] * 6, integer, integer)
+        numbers = Numbers(
+            scalar, scalar, scalar, scalar, scalar, scalar,
+            policy_delay=integer, n_target_quantiles=integer,
+        )  # fmt: skip
         if key.on_host:
             rows = key.host_chunk * key.batch_size
             batch = Batch(
@@ -134,7 +137,8 @@ class Programs:
                              draw_key, size)  # fmt: skip
             return update(self.networks, learner, batch, numbers)
 
-        return jax.lax.fori_loop(0, n, one, learner)
+        learned: Learner = jax.lax.fori_loop(0, n, one, learner)
+        return learned
 
 
 @functools.lru_cache(maxsize=MAX_PROGRAMS)

@@ -10,13 +10,14 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from hpsearch.base import Budget, Hyperparams, Measurement, Report, Setup, TrialResult, seed_of
-from hpsearch.exceptions import BrokenTask, Diverged, UnknownChoice, UnknownName
+from hpsearch.exceptions import BrokenTask, Diverged, OtherDevice, UnknownChoice, UnknownName
 from hpsearch.objectives.clock import BudgetClock
 from hpsearch.objectives.compilations import Compilations
 from hpsearch.objectives.conditions import Conditions
 from hpsearch.objectives.device import cpu_seconds, device_in_words, prepare_jax
-from hpsearch.objectives.hyperparams import ALGOS
+from hpsearch.objectives.hyperparams import ALGOS, of_algo
 from hpsearch.objectives.ledger import Ledger
+from hpsearch.objectives.spaces import check_groups, check_spaces
 from hpsearch.plugins import load_task
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Training:
         Raises:
           Diverged: an action, observation, reward or loss was not finite.
           BrokenTask: that happened before any training.
+          OtherDevice: it would train on another kind of device than the setup says.
           UsageError: the hyper-parameters or limits do not fit the agent or the task.
         """
         ledger = Ledger()
@@ -92,8 +94,9 @@ class Training:
             from hpsearch.objectives.environment import wrapped
             from hpsearch.objectives.evaluation import standing_return
 
-            env = self._open(hyperparams, seed_of(seed, "environment"))
             conditions = Conditions()
+            self._check_device(conditions.found["device_kind"])
+            env = self._open(hyperparams, seed_of(seed, "environment"))
         evaluation_seed = seed_of(seed, "evaluation")
         with ledger.phase("evaluate"):
             try:
@@ -106,6 +109,7 @@ class Training:
                 self._setup.algo,
                 hyperparams,
                 env,
+                task=self._name,
                 seed=seed_of(seed, "agent"),
                 normalize=self._task.normalize_observations,
                 ledger=ledger,
@@ -137,9 +141,26 @@ class Training:
             },
         )
 
+    def check(self, hyperparams: Hyperparams) -> None:
+        """Refuses hyper-parameters that no run of this study can use; before any run.
+
+        Raises:
+          UsageError: the algorithm does not take them, or not with this task's observations.
+        """
+        of_algo(self._setup.algo, hyperparams)
+        told = getattr(self._task, "spaces", lambda: None)()
+        if told is not None:
+            check_spaces(self._name, *told)
+            check_groups(self._name, self._setup.algo, hyperparams, told[0])
+
     def close(self) -> None:
         """Closes the simulator, if it is open."""
         self._opened.close()
+
+    def _check_device(self, here: str) -> None:
+        kind = self._setup.device_kind
+        if kind is not None and kind != here:
+            raise OtherDevice(study=self._name, kind=kind, here=here)
 
     def _open(self, hyperparams: Hyperparams, seed: int) -> VecEnv:
         self.close()
@@ -159,9 +180,7 @@ class Training:
         figures = {name: float(value) for name, value in self._task.metrics(env).items()}
         return {name: value for name, value in figures.items() if math.isfinite(value)}
 
-    def _evaluate(
-        self, agent: Agent, n_episodes: int, seed: int
-    ) -> tuple[Any, dict[str, float]]:
+    def _evaluate(self, agent: Agent, n_episodes: int, seed: int) -> tuple[Any, dict[str, float]]:
         """Returns `[n_episodes]` returns and the task's figures, averaged over the steps.
 
         The moment after the last step would not do: many environments have just been reset.

@@ -247,8 +247,13 @@ def _update_actor(
     )
     ent_loss = jnp.where(learned, log_ent_coef * surplus, 0.0)
     log_ent_coef = jnp.where(learned, new_log_ent_coef, log_ent_coef)
-    return actor, actor_opt, log_ent_coef, new_ent_opt, key, losses.at[1].set(loss).at[2].set(
-        ent_loss
+    return (
+        actor,
+        actor_opt,
+        log_ent_coef,
+        new_ent_opt,
+        key,
+        losses.at[1].set(loss).at[2].set(ent_loss),
     )
 
 

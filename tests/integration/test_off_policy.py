@@ -1,4 +1,4 @@
-"""SAC and TQC within training: groups of observations, warm processes, pace, a table on the host."""
+"""SAC and TQC within training: groups of observations, warm processes, pace, the host's memory."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_runs_that_follow_each_other_in_a_process_do_not_influence_each_other() 
     assert said[0] == said[1] != ""
 
 
-class Groups(gymnasium.Env[Any, Any]):
+class Groups(gymnasium.Env):  # type: ignore[misc]
     """Shows a vector to all and another one to the critics."""
 
     observation_space = spaces.Dict(
@@ -78,8 +78,8 @@ class Groups(gymnasium.Env[Any, Any]):
     action_space = spaces.Box(-2, 2, (1,))
 
     def _shown(self) -> dict[str, Any]:
-        draw = self.np_random.normal
-        return {name: draw(size=n).astype(np.float32) for name, n in (("critic", 2), ("policy", 3))}
+        sizes = (("critic", 2), ("policy", 3))
+        return {name: self.np_random.normal(size=n).astype(np.float32) for name, n in sizes}
 
     def reset(self, **given: Any) -> Any:
         super().reset(**given)

@@ -12,13 +12,13 @@ from hpsearch.objectives.device import prepare_jax
 
 pytestmark = [pytest.mark.filterwarnings("ignore:jax\\.:DeprecationWarning")]
 
-N_ENVS, ROWS, O, A, GAMMA = 3, 7, 2, 1, 0.9
+N_ENVS, ROWS, OBS, ACT, GAMMA = 3, 7, 2, 1, 0.9
 
 
 def transitions(step: int) -> Any:
     """Returns `[N, W]` of one step; environment 0 ends every 4 steps, 1 is cut every 3."""
     rng = np.random.default_rng(step)
-    made = rng.normal(size=(N_ENVS, 2 * O + A + 3)).astype(np.float32)
+    made = rng.normal(size=(N_ENVS, 2 * OBS + ACT + 3)).astype(np.float32)
     made[:, -2:] = 0.0
     made[0, -2] = step % 4 == 3
     made[1, -2:] = step % 3 == 2
@@ -35,21 +35,21 @@ def test_every_transition_is_what_stock_gives(n_steps: int, n_written: int, on_h
 
     from hpsearch.objectives.replay_buffer import Filling, Layout, Statistics, insert, read
 
-    box = spaces.Box(-np.inf, np.inf, (O,), np.float32)
+    box = spaces.Box(-np.inf, np.inf, (OBS,), np.float32)
     kinds: dict[bool, Any] = {False: ReplayBuffer, True: NStepReplayBuffer}
     more = {"n_steps": n_steps, "gamma": GAMMA} if n_steps > 1 else {}
-    actions = spaces.Box(-1, 1, (A,), np.float32)
+    actions = spaces.Box(-1, 1, (ACT,), np.float32)
     stock = kinds[n_steps > 1](ROWS * N_ENVS, box, actions, n_envs=N_ENVS, device="cpu", **more)
     layout = Layout(
-        num_envs=N_ENVS, rows=ROWS, observation_dim=O, action_dim=A, n_steps=n_steps
+        num_envs=N_ENVS, rows=ROWS, observation_dim=OBS, action_dim=ACT, n_steps=n_steps
     )
     xp: Any = np if on_host else jnp
     table = xp.zeros((ROWS * N_ENVS, layout.width), np.float32)
     for step in range(n_written):
         new = transitions(step)
         infos = [{"TimeLimit.truncated": bool(row[-1])} for row in new]
-        stock.add(new[:, :O], new[:, O + A : 2 * O + A], new[:, O : O + A], new[:, -3],
-                  new[:, -2], infos)  # fmt: skip
+        seen, did, follows = np.split(new[:, :-3], [OBS, OBS + ACT], axis=1)
+        stock.add(seen, follows, did, new[:, -3], new[:, -2], infos)
         if on_host:
             first = step % ROWS * N_ENVS
             table[first : first + N_ENVS] = new
@@ -57,7 +57,7 @@ def test_every_transition_is_what_stock_gives(n_steps: int, n_written: int, on_h
             table = insert(table, new, np.int32(step % ROWS))
     written = min(n_written, ROWS)
     filling = Filling(np.int32(written), np.int32((n_written - 1) % ROWS))
-    nothing = Statistics(np.zeros(O, np.float32), np.ones(O, np.float32), np.float32(np.inf))
+    nothing = Statistics(np.zeros(OBS, np.float32), np.ones(OBS, np.float32), np.float32(np.inf))
     for env in range(N_ENVS):
         rows = np.arange(written)
         with pytest.MonkeyPatch.context() as patch:

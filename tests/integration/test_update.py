@@ -44,7 +44,9 @@ def stock_agent(algo: str, policy: str, delay: int, ent_coef: str | float) -> An
     return agent, data
 
 
-def learned_here(algo: str, policy: str, delay: int, ent_coef: str | float, begin: Any, data: Any) -> Any:
+def learned_here(
+    algo: str, policy: str, delay: int, ent_coef: str | float, begin: Any, data: Any
+) -> Any:
     """Returns our learner after the same updates from the same parameters and key."""
     import jax
 
@@ -63,7 +65,6 @@ def learned_here(algo: str, policy: str, delay: int, ent_coef: str | float, begi
         np.float32(0.98), np.float32(-1), np.int32(delay), np.int32(2 * (25 - 2)),
     )  # fmt: skip
 
-    @jax.jit
     def many(learner: Any) -> Any:
         def one(i: Any, learner: Any) -> Any:
             parts = [jax.lax.dynamic_slice_in_dim(each, i * BATCH, BATCH) for each in data]
@@ -73,7 +74,7 @@ def learned_here(algo: str, policy: str, delay: int, ent_coef: str | float, begi
 
         return jax.lax.fori_loop(0, N_UPDATES, one, learner)
 
-    return many(learner)
+    return jax.jit(many)(learner)
 
 
 def largest_difference(ours: Any, theirs: Any) -> float:
