@@ -10,13 +10,14 @@
     │   TrialNotFinished  InvalidSetting  NoHome  InvalidStorage  InsecureStorage
     │   OpenStorageFile  NetworkFilesystem  AccessDenied  NoSuchDatabase
     │   NotPostgres  TlsFailed  StudyBusy  PortTaken  NoDefaultSpace
-    │   NothingComplete  CodeDiffers  OtherDevice  MissingTool
+    │   NothingComplete  CodeDiffers  DatabaseNotEmpty  OtherDevice  MissingTool
     ├── RunFailed                the parameters' own fault: not tried again
     │   Diverged  InvalidResult
     └── OldDatabase  NewDatabase  BrokenTask  DatabaseUnavailable  EmbeddedFailed
         EmbeddedBusy  EmbeddedElsewhere  NoPostgres  OtherPostgres
         NoServerAccount  UnreachableFolder  UnusableFolder  StudyIncomplete
         ReplayIncomplete  CheckFailed  EmbeddedAbandoned
+        BackupFailed
 
 Only the command line turns an error into a line and an exit code.
 """
@@ -78,7 +79,7 @@ class InvalidLimits(UsageError):
 
 class InvalidRange(UsageError):
     """{text!r} does not change the search space: {problem}. Write --fix NAME=VALUE or
-    --range NAME=LOW:HIGH[:log] with a name of the space: {known}.
+    --range NAME=LOW:HIGH[:log|:linear] with a name of the space: {known}.
     """
 
 
@@ -164,8 +165,8 @@ class ForeignStudy(UsageError):
 
 
 class NoSuchTrial(UsageError):
-    """The study {study!r} has no trial {number}. Known numbers: {known}; `hpsearch trials` lists
-    them.
+    """The study {study!r} has no trial {number}. Known numbers: {known};
+    `hpsearch trials --study {study}` lists them.
     """
 
 
@@ -284,6 +285,16 @@ class EmbeddedAbandoned(EmbeddedElsewhere):
     there. Run `hpsearch db down` there. If that machine or container is gone for good, take its
     data over with `hpsearch db up --takeover`; two servers on one folder would destroy it.
     """
+
+
+class DatabaseNotEmpty(UsageError):
+    """The database {where} holds tables already; nothing was restored. Restore into an empty
+    one: make it with `createdb`, or name a new folder in HPSEARCH_DATA_DIR.
+    """
+
+
+class BackupFailed(HpsearchError):
+    """{what}: {problem}."""
 
 
 class NoPostgres(HpsearchError):

@@ -86,7 +86,7 @@ def report_trials(study: Study) -> list[TrialReport]:
                 state=row.state if row else trial.state.name.lower(),
                 value=trial.value,
                 params=trial.params,
-                hyperparams=row.hyperparams if row else {},
+                hyperparams=dict(sorted(row.hyperparams.items())) if row else {},
                 seed=row.seed if row else None,
                 num_timesteps=result.get("num_timesteps"),
                 train_seconds=result.get("train_seconds"),

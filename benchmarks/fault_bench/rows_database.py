@@ -130,7 +130,7 @@ def lost_acknowledgement(bench: Bench) -> None:
 )
 def terminated(bench: Bench) -> None:
     """Terminates every connection of a worker, several times."""
-    bench.create(6)
+    bench.create(6, seconds=1.5)
     worker = bench.worker()
     others = (
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "

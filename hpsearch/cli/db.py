@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hpsearch.cli.options import InsecureOption, StorageOption, connect, option, out
 from hpsearch.database import embedded
-from hpsearch.database.engine import make_engine, storage_url, wait_for
+from hpsearch.database.backup import back_up, restore
+from hpsearch.database.engine import make_engine, storage_url, wait_for, where
 from hpsearch.database.roles import VIEWER, WORKER, apply_roles, role_statements
 from hpsearch.database.transaction import upgrade_tables
 from hpsearch.settings import settings
 
 app = typer.Typer(
-    help="The embedded Postgres: up, down, url; and the tables: migrate, roles.",
+    help="The embedded Postgres: up, down, url; the data: backup, restore, migrate, roles.",
     no_args_is_help=True,
 )
 
@@ -78,6 +80,28 @@ def roles(
         return
     apply_roles(connect(storage, insecure_storage).engine, statements)
     out.print(f"{worker} and {viewer} are there; ALTER ROLE ... PASSWORD gives each a password")
+
+
+FileArgument = Annotated[Path, typer.Argument(help="The backup.", metavar="FILE")]
+
+
+@app.command("backup")
+def back_up_database(
+    file: FileArgument, storage: StorageOption = None, insecure_storage: InsecureOption = False
+) -> None:
+    """Writes all studies into FILE, with pg_dump; workers may go on meanwhile."""
+    back_up(storage_url(storage, insecure=insecure_storage), file)
+    out.print(f"{file}: {file.stat().st_size / 2**20:.1f} MiB", markup=False)
+
+
+@app.command("restore")
+def restore_database(
+    file: FileArgument, storage: StorageOption = None, insecure_storage: InsecureOption = False
+) -> None:
+    """Fills an empty database from FILE, with pg_restore."""
+    url = storage_url(storage, insecure=insecure_storage)
+    restore(url, file)
+    out.print(f"restored into {where(url)}; hpsearch studies lists them", markup=False)
 
 
 @app.command("migrate")

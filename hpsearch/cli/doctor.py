@@ -31,10 +31,10 @@ for name in sys.argv[1:]:
     except m.PackageNotFoundError: print(name, "-")
 """
 _PACKAGES = {
-    "sbx-rl": "trains SAC: pip install 'hpsearch[rl]'",
-    "jax": "pip install 'hpsearch[rl]'",
-    "mujoco": "runs the embedded robot: pip install 'hpsearch[rl]'",
-    "isaaclab": "runs Isaac Lab's tasks (Python 3.12): pip install 'hpsearch[isaaclab]'",
+    "sbx-rl": "trains SAC; in a checkout: pip install '.[rl]'",
+    "jax": "runs SAC; in a checkout: pip install '.[rl]'",
+    "mujoco": "runs the embedded robot; in a checkout: pip install '.[rl]'",
+    "isaaclab": "runs Isaac Lab's tasks (Python 3.12); in a checkout: pip install '.[isaaclab]'",
 }
 _OPTIONAL = ("isaaclab",)
 

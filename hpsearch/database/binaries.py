@@ -65,6 +65,22 @@ def find_binaries(cluster: Path | None = None) -> Binaries:
     raise NoPostgres(searched=searched)
 
 
+def find_program(name: str, *, at_least: int) -> Path:
+    """Returns a client program of Postgres, e.g. `pg_dump`.
+
+    Args:
+      name: of the program.
+      at_least: the server's major version; older clients refuse it.
+
+    Raises:
+      NoPostgres: no Postgres here has it in such a version.
+    """
+    for binaries in _all():
+        if binaries.major >= at_least and os.access(binaries / name, os.X_OK):
+            return binaries / name
+    raise NoPostgres(searched=f"{name} of version {at_least} or later")
+
+
 def _all() -> Iterator[Binaries]:
     chosen, seen = settings().postgres_bin, set()
     for folder in [chosen] if chosen else _candidates():
