@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from hpsearch.exceptions import Diverged
 from hpsearch.objectives.clock import BudgetClock
+from hpsearch.objectives.environment import recent_returns
 from hpsearch.objectives.hyperparams import PpoHyperparams
 from hpsearch.objectives.ledger import Ledger
 from hpsearch.objectives.networks import ACTIVATIONS, OPTIMIZERS
@@ -145,6 +146,11 @@ class PpoAgent:
     def n_updates(self) -> int:
         """Minibatches learned from so far."""
         return int(self._model.n_minibatches_learned)
+
+    @property
+    def returns(self) -> Sequence[float]:
+        """Undiscounted, of the latest 100 episodes."""
+        return recent_returns(self.env)
 
     @property
     def losses(self) -> dict[str, float]:

@@ -201,15 +201,12 @@ class Training:
         self, agent: Agent, clock: BudgetClock, ledger: Ledger, max_timesteps: int, report: Report
     ) -> None:
         """Trains until the clock or the steps are used up; the clock is paused afterwards."""
-        from hpsearch.objectives.environment import recent_returns
-
-        returns = recent_returns(agent.env)
         reported_at = 0.0
 
         def measure(*, last: bool = False) -> None:
             nonlocal reported_at
             with clock.paused(), ledger.phase("save"):
-                reported_at = clock.spent
+                reported_at, returns = clock.spent, agent.returns
                 report(
                     Measurement(
                         train_seconds=reported_at,
