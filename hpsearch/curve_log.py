@@ -132,7 +132,7 @@ class _Wandb:
 
     def close(self) -> None:
         """Ends the run."""
-        self._run.finish(quiet=True)
+        self._run.finish()
 
 
 class Curves:

@@ -128,7 +128,6 @@ def test_tensors_and_numpy_learn_the_same(monkeypatch: pytest.MonkeyPatch) -> No
         run(Training(setup(f"{__name__}:PointsTask", kind=kind)), TINY, BUDGET)
         for kind in ("numpy", "tensors")
     ]
-    assert [len(curve) for curve in curves] == [2, 2]
     numpy_end, tensors_end = (curve[-1] for curve in curves)
     assert tensors_end.n_updates == numpy_end.n_updates > 0
     assert tensors_end.num_timesteps == 400
