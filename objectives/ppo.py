@@ -100,14 +100,16 @@ class PpoAgent:
             policy["optimizer_class"] = OPTIMIZERS[hp.optimizer_class]
         if hp.optimizer_kwargs:
             policy["optimizer_kwargs"] = dict(hp.optimizer_kwargs)
-        linear = hp.learning_rate_schedule == "linear"
+        rate: Any = hp.learning_rate
+        if hp.learning_rate_schedule == "linear":
+            rate = lambda left: left * hp.learning_rate  # noqa: E731
+        batch_size = max(2, env.num_envs * hp.n_steps // hp.n_minibatches)
         with warnings.catch_warnings():
             # Of a smaller rest of the rollout, which our buffer leaves out.
             warnings.filterwarnings("ignore", "You have specified a mini-batch size")
             self._model = _Ppo(
                 hp.policy, env, seed=seed, policy_kwargs=policy,
-                learning_rate=(lambda left: left * hp.learning_rate) if linear else hp.learning_rate,
-                n_steps=hp.n_steps, batch_size=max(2, env.num_envs * hp.n_steps // hp.n_minibatches),
+                learning_rate=rate, n_steps=hp.n_steps, batch_size=batch_size,
                 n_epochs=hp.n_epochs, gamma=hp.gamma, gae_lambda=hp.gae_lambda,
                 clip_range=hp.clip_range, normalize_advantage=hp.normalize_advantage,
                 ent_coef=hp.ent_coef, vf_coef=hp.vf_coef, max_grad_norm=hp.max_grad_norm,
