@@ -5,6 +5,7 @@ Nothing heavy is imported before a run begins, and jax only after its settings a
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -123,7 +124,7 @@ class Training:
             self._learn(agent, clock, ledger, budget.max_timesteps, report)
         with ledger.phase("evaluate"):
             returns, metrics = self._evaluate(agent, budget.n_eval_episodes, evaluation_seed)
-        return TrialResult(
+        result = TrialResult(
             mean_reward=float(returns.mean()),
             std_reward=float(returns.std()),
             num_timesteps=agent.num_timesteps,
@@ -133,13 +134,17 @@ class Training:
             cpu_seconds=cpu_seconds() - conditions.cpu_seconds_before,
             metrics={**metrics, "standing_return": standing},
             device=device_in_words(),
-            ledger=ledger.totals(),
+            ledger={},
             conditions={
                 **conditions.found,
                 "compilations": compilations.n,
                 "replay": "host" if agent.replay_on_host else "device",
             },
         )
+        with ledger.phase("save"):
+            # Its table may be large, and to free it takes time.
+            del agent
+        return dataclasses.replace(result, ledger=ledger.totals())
 
     def check(self, hyperparams: Hyperparams) -> None:
         """Refuses hyper-parameters that no run of this study can use; before any run.
