@@ -24,7 +24,7 @@ from hpsearch.objectives.memory import fits_device
 from hpsearch.objectives.networks import network_key
 from hpsearch.objectives.observations import Observations
 from hpsearch.objectives.pace import Pace
-from hpsearch.objectives.programs import ProgramKey, Programs, programs
+from hpsearch.objectives.programs import ProgramKey, Programs, host_chunk, programs
 from hpsearch.objectives.replay_buffer import Filling, HostTable, Layout
 from hpsearch.objectives.tensor_env import TensorCollector, has_tensors
 from hpsearch.objectives.update import LOSSES, Learner, Numbers
@@ -74,13 +74,17 @@ class OffPolicyAgent:
             n_steps=hyperparams.n_steps,
         )
         self.replay_on_host = not fits_device(layout.nbytes)
+        self._burst_steps = hyperparams.gradient_steps
+        if self._burst_steps < 0:
+            self._burst_steps = hyperparams.train_freq * env.num_envs
         networks = network_key(
             algo, hyperparams, actor_dim=self._observations.actor_dim,
             observation_dim=layout.observation_dim, action_dim=layout.action_dim,
         )  # fmt: skip
         self._key = ProgramKey(
             networks=networks, layout=layout, batch_size=hyperparams.batch_size,
-            on_host=self.replay_on_host,
+            host_chunk=host_chunk(layout, hyperparams.batch_size, self._burst_steps)
+            if self.replay_on_host else 0,
         )  # fmt: skip
         self._seed = seed
         self._rng = np.random.default_rng(seed)
@@ -162,11 +166,8 @@ class OffPolicyAgent:
                     return
             if self.num_timesteps <= hp.learning_starts:
                 continue
-            n_steps = hp.gradient_steps
-            if n_steps < 0:
-                n_steps = hp.train_freq * self.env.num_envs
             progress = max(clock.spent / clock.train_seconds, self.num_timesteps / max_timesteps)
-            if not self._burst(n_steps, pace, self._numbers(progress), look):
+            if not self._burst(self._burst_steps, pace, self._numbers(progress), look):
                 return
 
     def _step(self, observations: Any) -> Any:
