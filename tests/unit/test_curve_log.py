@@ -10,7 +10,7 @@ import pytest
 
 from hpsearch.base import Measurement, TrialResult
 from hpsearch.curve_log import Curves, open_logs, parse_tools
-from hpsearch.exceptions import InvalidValue, MissingTool
+from hpsearch.exceptions import InvalidValue, MissingExtra
 from hpsearch.settings import settings
 
 POINT = Measurement(
@@ -73,7 +73,7 @@ def test_tools_are_named_and_installed() -> None:
 
 def test_a_missing_tool_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(MissingTool, match=r"pip install 'hpsearch\[wandb\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install 'hpsearch\[wandb\]'"):
         parse_tools("wandb")
 
 

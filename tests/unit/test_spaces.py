@@ -12,8 +12,14 @@ from optuna.distributions import (
 )
 
 from hpsearch.base import Params
-from hpsearch.exceptions import CategoricalSpace, InvalidRange, NotASearchSpace, UnknownName
-from hpsearch.samplers.cma_es import SAMPLERS, make_sampler
+from hpsearch.exceptions import (
+    CategoricalSpace,
+    InvalidRange,
+    MissingExtra,
+    NotASearchSpace,
+    UnknownName,
+)
+from hpsearch.samplers.by_name import SAMPLERS, make_sampler
 from hpsearch.samplers.ppo import PPO
 from hpsearch.samplers.sac import ROUGH, SAC, SAC_ENVS, SAC_ROUGH, SAC_SMALL, TUNED
 from hpsearch.samplers.space import Space, check_searchable, modified, trial_attributes
@@ -254,6 +260,8 @@ class TestCheckSearchable:
 class TestMakeSampler:
     @pytest.mark.parametrize("name", SAMPLERS)
     def test_each_sampler_searches_each_space(self, name: str) -> None:
+        if name == "gp":
+            pytest.importorskip("torch")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         for space in (SAC, SPHERE):
             study = optuna.create_study(sampler=make_sampler(name, popsize=4, seed=1))
@@ -263,6 +271,11 @@ class TestMakeSampler:
                 study.tell(trial, float(trial.number))
             assert len(study.trials) == 10
 
+    def test_a_missing_package_names_the_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+        with pytest.raises(MissingExtra, match=r"The sampler gp.*hpsearch\[gp\]"):
+            make_sampler("gp", popsize=4, seed=1)
+
     def test_an_unknown_name_lists_the_known_ones(self) -> None:
-        with pytest.raises(UnknownName, match="cma-es, random, tpe"):
+        with pytest.raises(UnknownName, match="cma-es, cma-es-optuna, "):
             make_sampler("cma", popsize=4, seed=1)
