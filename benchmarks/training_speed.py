@@ -77,7 +77,8 @@ class Turns:
             at, cpu, steps, updates, compiled = self._began
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             print(json.dumps({
-                "seconds": now - at, "cpu_seconds": time.process_time() - cpu, "steps": num_timesteps - steps,
+                "seconds": now - at, "cpu_seconds": time.process_time() - cpu,
+                "steps": num_timesteps - steps,
                 "updates": n_updates - updates, "compilations": self.compilations - compiled,
                 "peak_mib": round(peak), "all_updates": n_updates,
             }), flush=True)  # fmt: skip
