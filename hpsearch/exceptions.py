@@ -11,7 +11,7 @@
     │   OpenStorageFile  NetworkFilesystem  AccessDenied  NoSuchDatabase
     │   NotPostgres  TlsFailed  StudyBusy  PortTaken  NoDefaultSpace
     │   NothingComplete  CodeDiffers  DatabaseNotEmpty  MissingExtra
-    │   UnfitSource  TooFewSourceTrials
+    │   UnfitSource  TooFewSourceTrials  OtherDevice
     ├── RunFailed                the parameters' own fault: not tried again
     │   Diverged  InvalidResult
     └── OldDatabase  NewDatabase  BrokenTask  DatabaseUnavailable  EmbeddedFailed
@@ -102,6 +102,13 @@ class NotASearchSpace(UsageError):
 
 class UnknownHyperparam(UsageError):
     """The search space gives {name!r}, which {algo} does not take. It takes: {known}."""
+
+
+class OtherDevice(UsageError):
+    """The results of study {study!r} come from {kind}, and here is {here}. Work for it on the same
+    kind of device, start another study with --new-study NAME, or accept mixed results with
+    --allow-mixed-devices.
+    """
 
 
 class UnsupportedTask(UsageError):

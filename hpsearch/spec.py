@@ -19,7 +19,7 @@ from hpsearch.metric import parse_metric
 from hpsearch.objectives.limits import load_limits
 from hpsearch.samplers.by_name import OURS, SAMPLERS, VERSION
 from hpsearch.samplers.prior import Prior
-from hpsearch.samplers.space import check_searchable, modified
+from hpsearch.samplers.space import check_searchable, corner, modified
 
 DEFAULT_TASK = "quadruped-walk"
 CMA_ES_MIN_POPSIZE = 4
@@ -50,6 +50,7 @@ class Spec:
       startup: trials drawn uniformly at first; None for the sampler's own number.
       warm_start: the older study that the search begins from.
       prior: where that makes the search begin.
+      device_kind: that all results come from; None for that of the first one.
     """
 
     task: str | None
@@ -72,6 +73,7 @@ class Spec:
     startup: int | None
     warm_start: str | None
     prior: Prior | None
+    device_kind: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Returns the spec as plain JSON values."""
@@ -117,6 +119,7 @@ class Spec:
             algo=self.algo,
             num_envs=self.num_envs,
             action_limits=self.action_limits,
+            device_kind=self.device_kind,
         )
 
     @property
@@ -159,6 +162,7 @@ class Given:
     sampler: str | None = None
     startup: int | None = None
     warm_start: str | None = None
+    device_kind: str | None = None
 
 
 def resolve(given: Given, base: Spec | None = None) -> Spec:
@@ -183,6 +187,8 @@ def resolve(given: Given, base: Spec | None = None) -> Spec:
     default_budget = getattr(defaults, "default_budget", Budget())
     budget = _budget(given, base.budget if base else default_budget)
     default_space = getattr(defaults, "default_space", None)
+    if default_space is not None and given.algo is not None:
+        default_space = _space_of(given.algo, default_space)
     space_name = _first(given.space, base and base.space, default_space)
     if space_name is None:
         known = ", ".join(plugins.names("space"))
@@ -216,7 +222,7 @@ def resolve(given: Given, base: Spec | None = None) -> Spec:
     spec = Spec(
         task=task_name,
         settings=settings,
-        algo=_first(given.algo, base and base.algo, "sac"),
+        algo=_first(given.algo, base and base.algo, getattr(space, "algo", "sac")),
         objective=objective_name,
         space=space_name,
         fix=fix,
@@ -237,10 +243,13 @@ def resolve(given: Given, base: Spec | None = None) -> Spec:
         startup=startup,
         warm_start=warm_start,
         prior=base.prior if base else None,
+        device_kind=_first(given.device_kind, base and base.device_kind),
     )
     if isinstance(objective, type):
-        # Its own complaints about algorithm and settings come now, not in the first trial.
-        objective(spec.setup)
+        # Its own complaints about algorithm, settings and space come now, not in the first trial.
+        check = getattr(objective(spec.setup), "check", lambda _: None)
+        for side in ("low", "high"):
+            check(space.decode(corner(space, side)))
     return spec
 
 
@@ -265,6 +274,13 @@ def _default_task(objective: Any) -> str | None:
     default = DEFAULT_TASK if isinstance(objective, type) else None
     name: str | None = getattr(objective, "default_task", default)
     return name
+
+
+def _space_of(algo: str, default: str) -> str:
+    """Returns the space of an algorithm where the task's default is one for SAC."""
+    known = plugins.names("space")
+    fitting = (default.replace("sac", algo, 1), algo)
+    return next((name for name in fitting if name in known), default)
 
 
 def _space(name: str, fix: Mapping[str, str], ranges: Mapping[str, str]) -> SearchSpace:
