@@ -18,6 +18,7 @@ from hpsearch.samplers.history import PLACES, TOLD_INDEX
 from hpsearch.study import Study
 
 # Reading all trials to find that they are ours would cost more than the rest of a claim.
+# Counts would not do: somebody may have finished a trial of which a run of ours has a result too.
 _FOREIGN = sa.text("""
     SELECT EXISTS (
         SELECT FROM trials WHERE study_id = :study AND state = 'COMPLETE' AND NOT EXISTS (
