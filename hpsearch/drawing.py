@@ -14,13 +14,15 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpsearch.database import optuna_rows
 from hpsearch.places import has_foreign_trials, place_foreign_trials
-from hpsearch.samplers.cma_es import CmaEsSampler
 from hpsearch.samplers.space import trial_attributes
 from hpsearch.study import Study
 
 
 def prepare_drawing(study: Study) -> None:
     """Lets the sampler learn what is finished, before the study is locked for all workers."""
+    # Commands that draw nothing start faster without SciPy, which comes with it.
+    from hpsearch.samplers.cma_es import CmaEsSampler
+
     if isinstance(study.sampler, CmaEsSampler):
         optuna_study = study.optuna_study(study.database.optuna)
         distributions = study.spec.search_space().distributions

@@ -17,7 +17,7 @@ import psycopg2
 import sqlalchemy as sa
 
 import hpsearch.cli
-from hpsearch import attempt, drawing, ending, worker
+from hpsearch import accounts, attempt, drawing, ending, worker
 
 
 def die() -> None:
@@ -93,16 +93,17 @@ def plant(fault: str) -> None:
 
         after(attempt.Attempt, "_measured", third)
     elif fault == "kill:before-accept":
-        before(worker, "deliver", die)
+        before(accounts, "deliver", die)
     elif fault == "kill:after-accept":
-        after(worker, "deliver", die)
+        after(accounts, "deliver", die)
     elif fault == "kill:during-ask":
         after(drawing, "_draw", die)
     elif fault == "kill:during-reap":
         after(ending, "_end_attempt", die)
     elif fault.startswith("lost-ack:"):
         lost = LostAcknowledgement()
-        before(worker, fault.partition(":")[2], lost.arm)
+        verb = fault.partition(":")[2]
+        before(accounts if verb == "deliver" else worker, verb, lost.arm)
     else:
         raise SystemExit(f"no fault {fault!r}")
 
