@@ -7,6 +7,7 @@ monotonic clock; whoever misses one is killed.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import signal
 import time
@@ -34,7 +35,8 @@ class Outcome:
 
     Attributes:
       kind: `result`; `failed`, by the parameters' own fault; `refused`, by a study that cannot
-        be run; `crashed`; `preempted`; `lost`, because the run belongs to another worker now.
+        be run; `declined`, by a machine that is not for this study; `crashed`; `preempted`;
+        `lost`, because the run belongs to another worker now.
       reason: why there is no result, in a word.
       detail: the same at length: message, traceback, end of the log.
       result: of a `result`.
@@ -61,6 +63,7 @@ class Attempt:
         keeper: Keeper,
         lease: Lease,
         signalled: Callable[[], int | None],
+        measured: Callable[[Measurement], None] = lambda _: None,
     ) -> None:
         """Prepares to listen; `run` does it.
 
@@ -69,9 +72,11 @@ class Attempt:
           keeper: of the lease.
           lease: what it works at.
           signalled: returns the signal that the worker got, if any.
+          measured: is told of each point of the curve.
         """
         self._child, self._keeper, self._lease = child, keeper, lease
         self._signalled = signalled
+        self._tell = measured
         self._curve: list[Measurement] = []
         self._began = time.monotonic()
         self._phase, self._deadline = "start", self._began + settings().start_seconds
@@ -121,7 +126,8 @@ class Attempt:
             return None
         if kind == "measurement":
             metrics = finite(message.pop("metrics"))
-            self._measured(Measurement(metrics=metrics, **message))
+            losses = finite(message.pop("losses", {}))
+            self._measured(Measurement(metrics=metrics, losses=losses, **message))
             return None
         if kind == "result":
             again = bool(message.pop("again", False))
@@ -142,6 +148,7 @@ class Attempt:
             self._phase, self._deadline = "evaluation", now + limits.eval_seconds
         self._curve.append(point)
         self._keeper.store(point)
+        self._tell(point)
 
     def _ended_from_outside(self) -> Outcome | None:
         number = self._signalled()
@@ -205,6 +212,7 @@ def checked_result(message: Mapping[str, Any]) -> TrialResult:
         metrics=finite(result.metrics),
         ledger=finite(result.ledger),
         device=stored(str(result.device)),
+        conditions=plain(result.conditions),
     )
 
 
@@ -215,6 +223,20 @@ def finite(values: Mapping[str, Any]) -> dict[str, float]:
         for name, value in values.items()
         if isinstance(value, int | float) and math.isfinite(value)
     }
+
+
+def plain(conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns conditions as Postgres can store them.
+
+    Raises:
+      InvalidResult: they are not plain JSON values.
+    """
+    try:
+        text = json.dumps(dict(conditions), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidResult(detail=f"its conditions: {error}") from error
+    found: dict[str, Any] = json.loads(text.replace("\\u0000", "\N{REPLACEMENT CHARACTER}"))
+    return found
 
 
 def whole_ledger(ledger: Mapping[str, float], wall_seconds: float) -> dict[str, float]:

@@ -56,6 +56,7 @@ class Measurement:
       n_updates: gradient steps of the critic so far.
       mean_return: mean undiscounted return of the last 100 episodes; None before the first.
       metrics: what the task measures beside the reward, e.g. a terrain level.
+      losses: of the latest update, by name, for the user's tools; not stored.
       last: training has ended; evaluation follows.
     """
 
@@ -64,6 +65,7 @@ class Measurement:
     n_updates: int
     mean_return: float | None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    losses: Mapping[str, float] = field(default_factory=dict)
     last: bool = False
 
 
@@ -78,10 +80,14 @@ class TrialResult:
       n_updates: gradient steps of the critic.
       train_seconds: wall seconds of training.
       overshoot_seconds: how far training ran past its budget.
-      cpu_seconds: CPU seconds of the whole child process.
+      cpu_seconds: CPU seconds that the child process spent on the run.
       metrics: the task's own figures, and `standing_return`, the return of the zero action.
       ledger: seconds by phase; they sum to the child's part of the attempt's wall time.
       device: what the run trained on, in words.
+      conditions: under which it trained, plain JSON values. Those that are looked at:
+        `device_kind`, which results that are compared share; `contended`, a list of reasons why
+        the machine was not the run's own; `calibration_seconds`, how long a fixed piece of work
+        took before.
     """
 
     mean_reward: float
@@ -94,6 +100,7 @@ class TrialResult:
     metrics: Mapping[str, float]
     ledger: Mapping[str, float]
     device: str
+    conditions: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +128,7 @@ class Setup:
       algo: the algorithm, e.g. `sac`.
       num_envs: environments stepped at once.
       action_limits: limits of the action space; None leaves the task's own.
+      device_kind: what it must train on, or else raise `OtherDevice`; None for any.
     """
 
     task: str | None
@@ -128,6 +136,7 @@ class Setup:
     algo: str
     num_envs: int
     action_limits: ActionLimits | None
+    device_kind: str | None = None
 
 
 Report = Callable[[Measurement], None]
@@ -137,10 +146,13 @@ class Objective(Protocol):
     """What one run does.
 
     Given by name, entry point (group `hpsearch.objectives`) or `package.module:object`. A class
-    is built with a `Setup` once per child process; anything else is called as it is. An attribute
+    is built with a `Setup` once per child process; anything else is called as it is. A method
+    `check(hyperparams)` is called at launch with two corners of the space, to refuse a study that
+    no run of could succeed. An attribute
     `max_runs_per_process` above 1 lets one process make several runs; a method `close` is called
-    once the last result is stored. A class may also bring `default_task` (None: it has no task),
-    `default_space`, `default_budget` and `default_num_envs`.
+    once the last result is stored; `uses_gpu` False says that no GPU need be kept for it. A class
+    may also bring `default_task` (None: it has no task), `default_space`, `default_budget` and
+    `default_num_envs`.
     """
 
     def __call__(
@@ -175,7 +187,9 @@ class Task(Protocol):
 
     A class (or any callable that returns a task) is called with the study's settings as keyword
     arguments, all text; an object is used as it is and takes no settings. Importing a task's
-    module must be cheap: the parent process reads the defaults below without a simulator.
+    module must be cheap: the parent process reads the defaults below without a simulator. A task
+    whose spaces are known before `make` may tell them at launch by a method `spaces()`, which
+    returns those of observations and actions, or None.
     """
 
     default_space: str
@@ -186,6 +200,8 @@ class Task(Protocol):
     action_names: Sequence[str]
     """Names of the joints in the order of the action vector; empty if not known before `make`."""
     normalize_observations: bool
+    reusable: bool
+    """Whether `make` may be called again in one process; taken as False where it is missing."""
     metric_names: Sequence[str]
     """Names of what `metrics` returns, each of which a study may optimise."""
 

@@ -7,7 +7,7 @@ the attempt's log.
 
 Messages to the child: `run`, once or more, then the end of the pipe. Messages from it: `hello`,
 then for each run `measurement` any number of times and one of `result`, `failed`, `refused`,
-`crashed`. After a result a child whose objective is reusable waits for the next run.
+`declined`, `crashed`. After a result a child whose objective is reusable waits for the next run.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.base import ActionLimits, Budget, Setup
-from hpsearch.exceptions import RunFailed, UsageError
+from hpsearch.exceptions import OtherDevice, RunFailed, UsageError
 from hpsearch.plugins import load
 
-PROTOCOL = 1
+PROTOCOL = 2
 _PR_SET_PDEATHSIG = 1
 
 
@@ -105,6 +105,8 @@ class _Runner:
             return again
         except RunFailed as error:
             pipe.send("failed", reason=error.reason, detail=str(error))
+        except OtherDevice as error:
+            pipe.send("declined", reason="other device", detail=str(error))
         except UsageError as error:
             pipe.send("refused", reason="setup", detail=str(error))
         except MemoryError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -35,11 +35,12 @@ class End(enum.StrEnum):
     CRASHED = "crashed"
     LOST = "lost"
     PREEMPTED = "preempted"
+    DECLINED = "declined"
 
     @property
     def counts(self) -> bool:
         """Whether it uses up one of the run's attempts."""
-        return self is not End.PREEMPTED
+        return self in (End.CRASHED, End.LOST)
 
 
 def lock_study(connection: sa.Connection, study: Study) -> sa.Row[Any]:
@@ -56,6 +57,7 @@ def accept(
     curve: Sequence[Measurement],
     *,
     log_tail: str = "",
+    check: Callable[[sa.Connection], None] = lambda _: None,
 ) -> bool:
     """Makes a result the one result of its run; a search run's is also told to Optuna.
 
@@ -66,6 +68,7 @@ def accept(
       value: the study's metric of it.
       curve: all measurements of the attempt.
       log_tail: end of the attempt's log.
+      check: is called under the lock, and may refuse the result by raising.
 
     Returns:
       Whether the result counts; False if the run went on without this attempt.
@@ -75,6 +78,7 @@ def accept(
         attempt, run = _attempt_and_run(connection, attempt_id)
         if attempt.state != "leased" and run.state != "waiting":
             return bool(attempt.state == "accepted")
+        check(connection)
         told_index = _next_told_index(connection, study, row, run)
         store_curve(connection, attempt_id, curve)
         connection.execute(
@@ -297,7 +301,10 @@ def _next_told_index(
 
 def _result_attributes(result: TrialResult) -> dict[str, Any]:
     names = ("num_timesteps", "n_updates", "train_seconds", "cpu_seconds", "std_reward", "device")
-    return {**{name: getattr(result, name) for name in names}, **result.metrics}
+    attributes = {**{name: getattr(result, name) for name in names}, **result.metrics}
+    if contended := result.conditions.get("contended"):
+        attributes["contended"] = contended
+    return attributes
 
 
 def _finish_failed(

@@ -10,7 +10,8 @@
     │   TrialNotFinished  InvalidSetting  NoHome  InvalidStorage  InsecureStorage
     │   OpenStorageFile  NetworkFilesystem  AccessDenied  NoSuchDatabase
     │   NotPostgres  TlsFailed  StudyBusy  PortTaken  NoDefaultSpace
-    │   NothingComplete  CodeDiffers  DatabaseNotEmpty
+    │   NothingComplete  CodeDiffers  OtherDevice  MissingTool
+    │   DatabaseNotEmpty
     ├── RunFailed                the parameters' own fault: not tried again
     │   Diverged  InvalidResult
     └── OldDatabase  NewDatabase  BrokenTask  DatabaseUnavailable  EmbeddedFailed
@@ -101,6 +102,19 @@ class NotASearchSpace(UsageError):
 
 class UnknownHyperparam(UsageError):
     """The search space gives {name!r}, which {algo} does not take. It takes: {known}."""
+
+
+class OtherDevice(UsageError):
+    """The results of study {study!r} come from {kind}, and here is {here}. Work for it on the same
+    kind of device, start another study with --new-study NAME, or accept mixed results with
+    --allow-mixed-devices.
+    """
+
+
+class MissingTool(UsageError):
+    """--log {name} needs a package that is not installed here. Install it with
+    `pip install 'hpsearch[{name}]'`.
+    """
 
 
 class UnsupportedTask(UsageError):

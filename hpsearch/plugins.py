@@ -23,6 +23,11 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "space": {
         "sac": "hpsearch.samplers.sac:SAC",
         "sac-small": "hpsearch.samplers.sac:SAC_SMALL",
+        "sac-rough": "hpsearch.samplers.sac:SAC_ROUGH",
+        "sac-envs": "hpsearch.samplers.sac:SAC_ENVS",
+        "tqc": "hpsearch.samplers.tqc:TQC",
+        "tqc-small": "hpsearch.samplers.tqc:TQC_SMALL",
+        "ppo": "hpsearch.samplers.ppo:PPO",
         "sphere": "hpsearch.samplers.sphere:SPHERE",
     },
     "objective": {

@@ -110,7 +110,7 @@ class AttemptReport:
       seed: of the run.
       number: of the attempt, from 1.
       host: where it was made.
-      state: leased, accepted, failed, crashed, lost, preempted or superseded.
+      state: leased, accepted, failed, crashed, lost, preempted, declined or superseded.
       reason: why there is no result, in a word.
       detail: the same at length.
       log_tail: the last 64 KiB of its output.

@@ -18,7 +18,7 @@ from hpsearch.exceptions import InvalidValue, NoDefaultSpace, SpecDiffers
 from hpsearch.metric import parse_metric
 from hpsearch.objectives.limits import load_limits
 from hpsearch.samplers.cma_es import SAMPLERS, VERSION
-from hpsearch.samplers.space import check_searchable, modified
+from hpsearch.samplers.space import check_searchable, corner, modified
 
 DEFAULT_TASK = "quadruped-walk"
 CMA_ES_MIN_POPSIZE = 4
@@ -46,6 +46,7 @@ class Spec:
       action_limits: limits of the action space; None leaves the task's own.
       sampler: its name.
       sampler_version: of the rule by which candidates follow from results.
+      device_kind: that all results come from; None for that of the first one.
     """
 
     task: str | None
@@ -65,6 +66,7 @@ class Spec:
     action_limits: ActionLimits | None
     sampler: str
     sampler_version: int
+    device_kind: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Returns the spec as plain JSON values."""
@@ -103,6 +105,7 @@ class Spec:
             algo=self.algo,
             num_envs=self.num_envs,
             action_limits=self.action_limits,
+            device_kind=self.device_kind,
         )
 
     @property
@@ -143,6 +146,7 @@ class Given:
     num_envs: int | None = None
     bounds: str | None = None
     sampler: str | None = None
+    device_kind: str | None = None
 
 
 def resolve(given: Given, base: Spec | None = None) -> Spec:
@@ -167,6 +171,8 @@ def resolve(given: Given, base: Spec | None = None) -> Spec:
     default_budget = getattr(defaults, "default_budget", Budget())
     budget = _budget(given, base.budget if base else default_budget)
     default_space = getattr(defaults, "default_space", None)
+    if default_space is not None and given.algo is not None:
+        default_space = _space_of(given.algo, default_space)
     space_name = _first(given.space, base and base.space, default_space)
     if space_name is None:
         known = ", ".join(plugins.names("space"))
@@ -195,7 +201,7 @@ def resolve(given: Given, base: Spec | None = None) -> Spec:
     spec = Spec(
         task=task_name,
         settings=settings,
-        algo=_first(given.algo, base and base.algo, "sac"),
+        algo=_first(given.algo, base and base.algo, getattr(space, "algo", "sac")),
         objective=objective_name,
         space=space_name,
         fix=fix,
@@ -213,10 +219,13 @@ def resolve(given: Given, base: Spec | None = None) -> Spec:
         action_limits=limits,
         sampler=sampler,
         sampler_version=base.sampler_version if base else VERSION,
+        device_kind=_first(given.device_kind, base and base.device_kind),
     )
     if isinstance(objective, type):
-        # Its own complaints about algorithm and settings come now, not in the first trial.
-        objective(spec.setup)
+        # Its own complaints about algorithm, settings and space come now, not in the first trial.
+        check = getattr(objective(spec.setup), "check", lambda _: None)
+        for side in ("low", "high"):
+            check(space.decode(corner(space, side)))
     return spec
 
 
@@ -241,6 +250,13 @@ def _default_task(objective: Any) -> str | None:
     default = DEFAULT_TASK if isinstance(objective, type) else None
     name: str | None = getattr(objective, "default_task", default)
     return name
+
+
+def _space_of(algo: str, default: str) -> str:
+    """Returns the space of an algorithm where the task's default is one for SAC."""
+    known = plugins.names("space")
+    fitting = (default.replace("sac", algo, 1), algo)
+    return next((name for name in fitting if name in known), default)
 
 
 def _space(name: str, fix: Mapping[str, str], ranges: Mapping[str, str]) -> SearchSpace:

@@ -10,7 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from hpsearch.base import Measurement, TrialResult
+from hpsearch.comparable import check_device
 from hpsearch.ending import accept, fail, supersede
 from hpsearch.settings import settings
 from hpsearch.study import Study
@@ -39,16 +42,31 @@ class Delivery:
     log_tail: str
 
 
-def deliver(study: Study, delivery: Delivery) -> bool:
+def deliver(study: Study, delivery: Delivery, *, mixed_devices: bool = False) -> bool:
     """Writes a delivery into the database; may be repeated.
+
+    Args:
+      study: of the run.
+      delivery: to be written.
+      mixed_devices: accept a result from another kind of device than the study's.
 
     Returns:
       Whether it counts; False if the run went on without this attempt, which is then recorded.
+
+    Raises:
+      OtherDevice: the result comes from another kind of device.
     """
     attempt_id, log_tail = delivery.attempt_id, delivery.log_tail
     if delivery.result is not None and delivery.value is not None:
         result, value = delivery.result, delivery.value
-        counts = accept(study, attempt_id, result, value, delivery.curve, log_tail=log_tail)
+
+        def check(connection: sa.Connection) -> None:
+            if not mixed_devices:
+                check_device(connection, study, result)
+
+        counts = accept(
+            study, attempt_id, result, value, delivery.curve, log_tail=log_tail, check=check
+        )
     else:
         counts = fail(study, attempt_id, delivery.reason, delivery.detail, log_tail=log_tail)
     if not counts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import math
 import os
 import platform
@@ -10,7 +11,7 @@ import shutil
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,14 +20,18 @@ from typing import Any, TypeVar
 
 from sqlalchemy.dialects.postgresql import insert
 
+from hpsearch import plugins
 from hpsearch.attempt import Attempt, Outcome
 from hpsearch.attempt_log import AttemptLog
 from hpsearch.base import Budget, Purpose
 from hpsearch.code_version import check_code, code_version
+from hpsearch.comparable import Reference, contended, marked, reference
+from hpsearch.curve_log import CurveLog, Curves, open_logs
 from hpsearch.database.engine import is_transient
 from hpsearch.database.tables import workers
 from hpsearch.ending import End, now, release, stop_study
-from hpsearch.exceptions import DatabaseUnavailable, InvalidResult
+from hpsearch.exceptions import DatabaseUnavailable, InvalidResult, OtherDevice
+from hpsearch.gpu_lease import GpuLease
 from hpsearch.keeper import Keeper
 from hpsearch.metric import Metric, parse_metric
 from hpsearch.process import ChildProcess, interpreter_path
@@ -39,6 +44,17 @@ T = TypeVar("T")
 
 RELEASE_SECONDS = 4.0
 CLOSE_SECONDS = 20.0
+
+
+class OnContention(enum.StrEnum):
+    """What becomes of a run whose machine was not its own."""
+
+    ACCEPT = "accept"
+    """Its result counts, and is marked."""
+    RETRY = "retry"
+    """Another attempt, as long as there are any; the last one counts, and is marked."""
+    REFUSE = "refuse"
+    """It goes back to the queue, and the worker leaves."""
 
 
 def log_path(study_id: int, attempt_id: uuid.UUID) -> Path:
@@ -57,6 +73,9 @@ class Worker:
         only: Purpose | None = None,
         stay: bool = False,
         allow_code_change: bool = False,
+        allow_mixed_devices: bool = False,
+        on_contention: OnContention = OnContention.ACCEPT,
+        log: Sequence[str] = (),
         say: Callable[[str], None] = print,
     ) -> None:
         """Prepares a worker; `work` does the work.
@@ -67,6 +86,9 @@ class Worker:
           only: the one purpose to work for; None for all.
           stay: whether to wait for new runs when there are none.
           allow_code_change: work with other code than the study's results come from.
+          allow_mixed_devices: work on another kind of device than the study's results come from.
+          on_contention: what becomes of a run whose machine was not its own.
+          log: tools that curves are written to beside the database.
           say: told in one line what happens.
 
         Raises:
@@ -81,7 +103,11 @@ class Worker:
         self._python = interpreter_path(python)
         self._only = only
         self._stay = stay
+        self._mixed = allow_mixed_devices
+        self._on_contention = on_contention
+        self._log = log
         self._say = say
+        self._leaving = False
         self._signal: int | None = None
         self._child: ChildProcess | None = None
         self._metric: Metric = parse_metric(study.spec.metric, study.spec.task_metrics())
@@ -90,15 +116,17 @@ class Worker:
         """Works until there is nothing left to do, or a signal comes.
 
         Returns:
-          The exit status: 0, or 128 + n for signal n.
+          The exit status: 0, 1 if this machine is not for the study, or 128 + n for signal n.
         """
         with self._signals():
             self._study.database.retrying(self._join)
+            gpu = GpuLease() if self._needs_gpu() else GpuLease({})
             try:
-                status = self._loop()
+                status = self._loop() if self._wait_for_gpu(gpu) else 0
             finally:
                 if self._child is not None:
                     self._child.end()
+                gpu.release()
                 self._leave()
         return 128 + self._signal if self._signal else status
 
@@ -151,7 +179,7 @@ class Worker:
     def _loop(self) -> int:
         self._deliver_kept()
         idle_since = time.monotonic()
-        while self._signal is None:
+        while self._signal is None and not self._leaving:
             self._wait_for_disk()
             attempt_id = uuid.uuid4()
             found = self._patiently(
@@ -174,7 +202,7 @@ class Worker:
             if finished and not self._stay:
                 break
             self._sleep(min(1.0, settings().idle_seconds / 10))
-        return 0
+        return int(self._leaving)
 
     def _patiently(self, work: Callable[[], T]) -> T | None:
         """Returns `work()`, waiting for the database for as long as it takes.
@@ -216,6 +244,27 @@ class Worker:
             self._patiently(partial(self._note, note))
             self._sleep(1.0)
 
+    def _needs_gpu(self) -> bool:
+        objective = plugins.load("objective", self._study.spec.objective)
+        return bool(getattr(objective, "uses_gpu", isinstance(objective, type)))
+
+    def _wait_for_gpu(self, gpu: GpuLease) -> bool:
+        """Waits until a GPU is free, where there are any; returns False after a signal."""
+        said = False
+        while self._signal is None:
+            if gpu.take():
+                if gpu.gpu is not None:
+                    os.environ["CUDA_VISIBLE_DEVICES"] = gpu.gpu
+                if said:
+                    self._patiently(partial(self._note, None))
+                return True
+            if not said:
+                self._say("waits for a GPU: other workers train on all of this machine's")
+                said = True
+            self._patiently(partial(self._note, "waits for a GPU"))
+            self._sleep(1.0)
+        return False
+
     def _sleep(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while self._signal is None and time.monotonic() < deadline:
@@ -232,24 +281,59 @@ class Worker:
         if child is None:
             child = ChildProcess(log, python=self._python)
         child.log = log
+        against = self._patiently(self._reference)
         keeper = Keeper(self._study, lease, log)
+        curves = Curves(partial(self._open_logs, lease), self._say)
         try:
-            outcome = Attempt(child, keeper, lease, lambda: self._signal).run(self._request(lease))
+            attempt = Attempt(child, keeper, lease, lambda: self._signal, curves.measured)
+            outcome = attempt.run(self._request(lease, against))
         finally:
             keeper.stop()
+        if outcome.result is not None and against is not None:
+            outcome = dataclasses.replace(outcome, result=marked(outcome.result, against))
+        outcome = self._judged(outcome, lease)
         # What the child said is stored before its simulator closes, which may hang.
         self._say(f"{name}: {self._account(lease.attempt_id, lease.budget, outcome, log.tail())}")
+        curves.ended(outcome.result)
         if outcome.again:
             self._child = child
         elif outcome.closes:
             child.end(CLOSE_SECONDS)
         log.close()
 
-    def _request(self, lease: Lease) -> dict[str, Any]:
+    def _judged(self, outcome: Outcome, lease: Lease) -> Outcome:
+        """Returns the outcome, declined if the machine was not the run's own and that counts."""
+        reasons = contended(outcome.result) if outcome.result is not None else ()
+        last = lease.number >= settings().max_attempts
+        retried = self._on_contention is OnContention.RETRY and not last
+        if not reasons or not (retried or self._on_contention is OnContention.REFUSE):
+            return outcome
+        self._leaving = self._on_contention is OnContention.REFUSE
+        detail = "; ".join(reasons)
+        return dataclasses.replace(
+            outcome, kind="declined", reason="contended", detail=detail, result=None
+        )
+
+    def _reference(self) -> Reference:
+        with self._study.database.transaction() as connection:
+            return reference(connection, self._study)
+
+    def _open_logs(self, lease: Lease) -> list[CurveLog]:
+        run = f"trial-{lease.trial_number}"
+        if lease.purpose is not Purpose.SEARCH:
+            run += f"-{lease.purpose}-{lease.seed}"
+        if lease.number > 1:
+            run += f"-attempt-{lease.number}"
+        config = {**lease.hyperparams, "seed": lease.seed, "task": self._study.spec.task}
+        return open_logs(self._log, self._study.name, run, config)
+
+    def _request(self, lease: Lease, against: Reference | None) -> dict[str, Any]:
+        kind = None if self._mixed or against is None else against.device_kind
+        setup = dataclasses.replace(self._study.spec.setup, device_kind=kind)
         return {
             "type": "run",
             "objective": self._study.spec.objective,
-            "setup": dataclasses.asdict(self._study.spec.setup),
+            "setup": dataclasses.asdict(setup),
             "hyperparams": dict(lease.hyperparams),
             "seed": lease.seed,
             "budget": dataclasses.asdict(lease.budget),
@@ -257,20 +341,26 @@ class Worker:
 
     def _deliver(self, delivery: Delivery) -> bool | None:
         """Delivers, keeping it on disk while the database is away; None if it still is."""
+        delivering = partial(deliver, self._study, delivery, mixed_devices=self._mixed)
         try:
-            return deliver(self._study, delivery)
+            return delivering()
         except Exception as error:
             if not is_transient(error):
                 raise
         path = keep(self._study, delivery)
-        counts = self._patiently(partial(deliver, self._study, delivery))
+        counts = self._patiently(delivering)
         if counts is not None:
             path.unlink(missing_ok=True)
         return counts
 
     def _deliver_kept(self) -> None:
         for path, delivery in kept(self._study):
-            counts = self._patiently(partial(deliver, self._study, delivery))
+            delivering = partial(deliver, self._study, delivery, mixed_devices=self._mixed)
+            try:
+                counts = self._patiently(delivering)
+            except OtherDevice as error:
+                self._decline(delivery.attempt_id, "other device", str(error), delivery.log_tail)
+                counts = False
             if counts is not None:
                 path.unlink(missing_ok=True)
                 word = "delivered" if counts else "superseded"
@@ -298,14 +388,20 @@ class Worker:
                 curve=outcome.curve,
                 log_tail=log_tail,
             )
-            counts = self._deliver(delivery)
+            try:
+                counts = self._deliver(delivery)
+            except OtherDevice as error:
+                return self._decline(attempt_id, "other device", str(error), log_tail)
             if counts is None:
                 return "kept on disk until the database is back"
             if not counts:
                 return "superseded: the run went on without this attempt"
             if result is None or value is None:
                 return f"failed: {outcome.reason}"
-            return f"{value:.4g} after {result.num_timesteps} timesteps"
+            said = f"{value:.4g} after {result.num_timesteps} timesteps"
+            return "; ".join([said, *contended(result)])
+        if outcome.kind == "declined":
+            return self._decline(attempt_id, outcome.reason, outcome.detail, log_tail)
         if outcome.kind == "lost":
             return "the lease was lost; leaving the run to others"
         end = End.PREEMPTED if outcome.kind == "preempted" else End.CRASHED
@@ -317,3 +413,10 @@ class Worker:
             self._patiently(partial(stop_study, study, detail))
             return detail
         return f"{end}: {reason}"
+
+    def _decline(self, attempt_id: uuid.UUID, reason: str, detail: str, log_tail: str) -> str:
+        """Gives a run back that this machine is not for; says it in words."""
+        self._leaving = self._leaving or reason == "other device"
+        release_ = partial(release, self._study, attempt_id, End.DECLINED, reason, detail)
+        self._patiently(partial(release_, log_tail=log_tail))
+        return f"declined: {detail}" + ("; leaving" if self._leaving else "")

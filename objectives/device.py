@@ -6,7 +6,10 @@ import hashlib
 import os
 import platform
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 def prepare_jax() -> None:
@@ -60,15 +63,104 @@ def _cpu_info(name: str) -> str:
     return ""
 
 
+def cpu_in_words() -> str:
+    """Returns CPU model and usable cores."""
+    model = _cpu_info("model name") or platform.machine()
+    cores = len(os.sched_getaffinity(0))
+    return f"{model}, {cores} core{'s' if cores > 1 else ''}"
+
+
 def device_in_words() -> str:
     """Returns what JAX computes on, then CPU model and usable cores."""
     import jax
 
-    model = _cpu_info("model name") or platform.machine()
-    cores = len(os.sched_getaffinity(0))
-    cpu = f"{model}, {cores} core{'s' if cores > 1 else ''}"
     first = jax.devices()[0]
+    cpu = cpu_in_words()
     return cpu if first.platform == "cpu" else f"{first.device_kind}; {cpu}"
+
+
+def identity() -> dict[str, Any]:
+    """Returns what identifies the device that JAX computes on.
+
+    `device_kind` is what comparable results share: the GPU's name, or on a CPU its model and the
+    usable cores. On an NVIDIA GPU `gpu` adds what its driver tells, where nvidia-ml-py is
+    installed.
+    """
+    import jax
+
+    first = jax.devices()[0]
+    if first.platform == "cpu":
+        return {"device_kind": cpu_in_words()}
+    found: dict[str, Any] = {"device_kind": first.device_kind}
+    with _nvml() as told:
+        if told is not None:
+            nvml, gpu = told
+            found["gpu"] = {
+                "name": _text(nvml.nvmlDeviceGetName(gpu)),
+                "uuid": _text(nvml.nvmlDeviceGetUUID(gpu)),
+                "driver": _text(nvml.nvmlSystemGetDriverVersion()),
+                "sm_clock_mhz": _clock(nvml, gpu, nvml.NVML_CLOCK_SM),
+                "memory_clock_mhz": _clock(nvml, gpu, nvml.NVML_CLOCK_MEM),
+            }
+    return found
+
+
+def other_gpu_processes() -> set[int]:
+    """Returns the ids of the processes on our GPU that are not this one or its children."""
+    with _nvml() as told:
+        if told is None:
+            return set()
+        nvml, gpu = told
+        try:
+            running = {process.pid for process in nvml.nvmlDeviceGetComputeRunningProcesses(gpu)}
+        except nvml.NVMLError:
+            return set()
+    ours = {os.getpid()}
+    try:
+        import psutil
+
+        ours |= {child.pid for child in psutil.Process().children(recursive=True)}
+    except ImportError:
+        pass
+    # In a container the driver may give our own id as the host sees it.
+    return running - ours if running & ours else set(sorted(running)[1:])
+
+
+@contextmanager
+def _nvml() -> Iterator[tuple[Any, Any] | None]:
+    """Gives the driver's library and our GPU in it; None without GPU or nvidia-ml-py."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # not installed, or no driver
+        yield None
+        return
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+    try:
+        by_uuid = visible.startswith("GPU-")
+        gpu = (
+            pynvml.nvmlDeviceGetHandleByUUID(visible)
+            if by_uuid
+            else pynvml.nvmlDeviceGetHandleByIndex(int(visible))
+        )
+    except (pynvml.NVMLError, ValueError):
+        gpu = None
+    try:
+        yield None if gpu is None else (pynvml, gpu)
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _clock(nvml: Any, gpu: Any, which: Any) -> int | None:
+    try:
+        return int(nvml.nvmlDeviceGetClockInfo(gpu, which))
+    except nvml.NVMLError:
+        return None
 
 
 def cpu_seconds() -> float:

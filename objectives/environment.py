@@ -5,18 +5,18 @@ Imports Stable-Baselines3, so it is imported only when a run begins.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import (
     VecEnv,
     VecEnvWrapper,
-    VecMonitor,
     VecNormalize,
     unwrap_vec_normalize,
+    unwrap_vec_wrapper,
 )
 
 from hpsearch.exceptions import Diverged
@@ -24,44 +24,63 @@ from hpsearch.exceptions import Diverged
 CLIP_OBSERVATIONS = 10.0
 """In standard deviations; the default of Stable-Baselines3, as published."""
 
+N_RECENT_EPISODES = 100
 
-def _check(values: Any, what: str) -> None:
-    """Raises Diverged if an array, or one in a dict of arrays, is not finite."""
+
+def check_finite(values: Any, what: str) -> None:
+    """Checks an array, or a dict of arrays.
+
+    Raises:
+      Diverged: it holds NaN or infinity.
+    """
     arrays = values.values() if isinstance(values, dict) else (values,)
     if not all(np.isfinite(array).all() for array in arrays):
         raise Diverged(detail=f"{what} is not finite")
 
 
-class FiniteVecEnv(VecEnvWrapper):  # type: ignore[misc]
-    """Ends a run at the first action, observation or reward that is NaN or infinite.
+class WatchedVecEnv(VecEnvWrapper):  # type: ignore[misc]
+    """Keeps the returns of the latest episodes, and ends a run at the first figure not finite.
 
     It lies below the normalisation, which would clip an infinite observation to a usual one.
+
+    Attributes:
+      returns: undiscounted, of the latest 100 episodes.
     """
+
+    def __init__(self, venv: VecEnv) -> None:
+        """Watches `venv`."""
+        super().__init__(venv)
+        self.returns: deque[float] = deque(maxlen=N_RECENT_EPISODES)
+        self._earned = np.zeros(venv.num_envs)
 
     def reset(self) -> Any:
         """Resets all environments and checks what they show."""
         observations = self.venv.reset()
-        _check(observations, "an observation")
+        self._earned[:] = 0.0
+        check_finite(observations, "an observation")
         return observations
 
     def step_async(self, actions: Any) -> None:
         """Checks the actions `[num_envs, action_dim]` and sends them on."""
-        _check(actions, "an action")
+        check_finite(actions, "an action")
         self.venv.step_async(actions)
 
     def step_wait(self) -> Any:
         """Returns the step's results, checked."""
         observations, rewards, dones, infos = self.venv.step_wait()
-        _check(observations, "an observation")
-        _check(rewards, "a reward")
+        check_finite(observations, "an observation")
+        check_finite(rewards, "a reward")
+        self._earned += rewards
         for index in np.flatnonzero(dones):
             if "terminal_observation" in infos[index]:
-                _check(infos[index]["terminal_observation"], "an observation")
+                check_finite(infos[index]["terminal_observation"], "an observation")
+            self.returns.append(float(self._earned[index]))
+            self._earned[index] = 0.0
         return observations, rewards, dones, infos
 
 
 def wrapped(env: VecEnv, *, normalize: bool) -> VecEnv:
-    """Returns `env` with returns tracked, figures checked and, if asked, normalised observations.
+    """Returns `env` watched and, if asked, with normalised observations.
 
     Rewards are never normalised. Closing the result closes `env`.
 
@@ -69,12 +88,16 @@ def wrapped(env: VecEnv, *, normalize: bool) -> VecEnv:
       env: as the task made it.
       normalize: by running mean and standard deviation, clipped at 10.
     """
-    if not any(env.env_is_wrapped(Monitor)):
-        env = VecMonitor(env)
-    env = FiniteVecEnv(env)
+    env = WatchedVecEnv(env)
     if normalize:
         env = VecNormalize(env, norm_obs=True, norm_reward=False, clip_obs=CLIP_OBSERVATIONS)
     return env
+
+
+def recent_returns(env: VecEnv) -> deque[float]:
+    """Returns those of the latest episodes of an environment that is `wrapped`."""
+    watched: WatchedVecEnv = unwrap_vec_wrapper(env, WatchedVecEnv)
+    return watched.returns
 
 
 @contextmanager

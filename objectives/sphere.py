@@ -27,6 +27,7 @@ class Sphere:
     """
 
     max_runs_per_process = 100
+    uses_gpu = False
     default_task: str | None = None
     default_space: str | None = "sphere"
     default_budget: Budget | None = Budget(train_seconds=10.0, n_eval_episodes=1)

@@ -10,21 +10,26 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from hpsearch.base import Budget, Hyperparams, Measurement, Report, Setup, TrialResult, seed_of
-from hpsearch.exceptions import BrokenTask, Diverged, UnknownChoice, UnknownName
+from hpsearch.exceptions import BrokenTask, Diverged, OtherDevice, UnknownChoice, UnknownName
 from hpsearch.objectives.clock import BudgetClock
+from hpsearch.objectives.compilations import Compilations
+from hpsearch.objectives.conditions import Conditions
 from hpsearch.objectives.device import cpu_seconds, device_in_words, prepare_jax
+from hpsearch.objectives.hyperparams import ALGOS, of_algo
 from hpsearch.objectives.ledger import Ledger
+from hpsearch.objectives.spaces import check_groups, check_spaces
 from hpsearch.plugins import load_task
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
-    from hpsearch.objectives.agents import CompiledSAC
-
-ALGOS = ("sac",)
+    from hpsearch.objectives.agents import Agent
 
 REPORT_SECONDS = 1.0
 """Training seconds between measurements, so that with one burst between they stay under 2 s."""
+
+MAX_RUNS_PER_PROCESS = 20
+"""Of a task that can be opened again; what leaks in one process ends with it."""
 
 
 class Training:
@@ -46,7 +51,7 @@ class Training:
 
         Raises:
           UnknownChoice: no such algorithm.
-          UnknownName: no such task.
+            UnknownName: no such task.
           NotLoadable: the task rejects its settings.
         """
         if setup.algo not in ALGOS:
@@ -58,6 +63,8 @@ class Training:
         # A task's own module may import jax.
         prepare_jax()
         self._task = load_task(setup.task, dict(setup.settings))
+        reusable = getattr(self._task, "reusable", False)
+        self.max_runs_per_process = MAX_RUNS_PER_PROCESS if reusable else 1
         self._opened = ExitStack()
 
     def __call__(
@@ -66,8 +73,8 @@ class Training:
         """Trains for the budget's wall seconds of training and evaluates what was learned.
 
         Opening, compiling, the standing evaluation, reports and the evaluation are outside the
-        budget. The clock is looked at after each environment step: a burst of gradient steps is
-        finished first, and what it ran over is in the result.
+        budget. The clock is looked at after each environment step and between chunks of gradient
+        steps; what training ran over is in the result.
 
         Args:
           hyperparams: decoded, plain values.
@@ -78,70 +85,102 @@ class Training:
         Raises:
           Diverged: an action, observation, reward or loss was not finite.
           BrokenTask: that happened before any training.
+          OtherDevice: it would train on another kind of device than the setup says.
           UsageError: the hyper-parameters or limits do not fit the agent or the task.
         """
         ledger = Ledger()
         with ledger.phase("start"):
-            from hpsearch.objectives.agents import build_sac
+            from hpsearch.objectives.agents import build_agent
+            from hpsearch.objectives.environment import wrapped
             from hpsearch.objectives.evaluation import standing_return
 
-            env = self._open(seed_of(seed, "environment"))
+            conditions = Conditions()
+            self._check_device(conditions.found["device_kind"])
+            env = self._open(hyperparams, seed_of(seed, "environment"))
         evaluation_seed = seed_of(seed, "evaluation")
         with ledger.phase("evaluate"):
             try:
-                standing = standing_return(env, seed=evaluation_seed)
+                standing = standing_return(wrapped(env, normalize=False), seed=evaluation_seed)
             except Diverged as error:
                 detail = error.fields["detail"]
                 raise BrokenTask(name=self._name, detail=detail) from error
         with ledger.phase("build"):
-            agent = build_sac(hyperparams, env, seed=seed_of(seed, "agent"), ledger=ledger)
+            agent = build_agent(
+                self._setup.algo,
+                hyperparams,
+                env,
+                task=self._name,
+                seed=seed_of(seed, "agent"),
+                normalize=self._task.normalize_observations,
+                ledger=ledger,
+            )
         with ledger.phase("compile"):
             agent.compile()
+            conditions.calibrate()
         clock = BudgetClock(budget.train_seconds)
-        with ledger.phase("env"):
-            self._learn(agent, env, clock, ledger, budget.max_timesteps, report)
+        compilations = Compilations(clock)
+        with ledger.phase("env"), conditions.watched():
+            self._learn(agent, clock, ledger, budget.max_timesteps, report)
         with ledger.phase("evaluate"):
-            returns, metrics = self._evaluate(agent, env, budget.n_eval_episodes, evaluation_seed)
+            returns, metrics = self._evaluate(agent, budget.n_eval_episodes, evaluation_seed)
         return TrialResult(
             mean_reward=float(returns.mean()),
             std_reward=float(returns.std()),
-            num_timesteps=int(agent.num_timesteps),
+            num_timesteps=agent.num_timesteps,
             n_updates=agent.n_updates,
             train_seconds=clock.spent,
             overshoot_seconds=clock.overshoot,
-            cpu_seconds=cpu_seconds(),
+            cpu_seconds=cpu_seconds() - conditions.cpu_seconds_before,
             metrics={**metrics, "standing_return": standing},
             device=device_in_words(),
             ledger=ledger.totals(),
+            conditions={
+                **conditions.found,
+                "compilations": compilations.n,
+                "replay": "host" if agent.replay_on_host else "device",
+            },
         )
+
+    def check(self, hyperparams: Hyperparams) -> None:
+        """Refuses hyper-parameters that no run of this study can use; before any run.
+
+        Raises:
+          UsageError: the algorithm does not take them, or not with this task's observations.
+        """
+        of_algo(self._setup.algo, hyperparams)
+        told = getattr(self._task, "spaces", lambda: None)()
+        if told is not None:
+            check_spaces(self._name, *told)
+            check_groups(self._name, self._setup.algo, hyperparams, told[0])
 
     def close(self) -> None:
         """Closes the simulator, if it is open."""
         self._opened.close()
 
-    def _open(self, seed: int) -> VecEnv:
-        from hpsearch.objectives.environment import wrapped
+    def _check_device(self, here: str) -> None:
+        kind = self._setup.device_kind
+        if kind is not None and kind != here:
+            raise OtherDevice(study=self._name, kind=kind, here=here)
 
+    def _open(self, hyperparams: Hyperparams, seed: int) -> VecEnv:
         self.close()
         limits = self._setup.action_limits
-        env = self._opened.enter_context(
+        env: VecEnv = self._opened.enter_context(
             self._task.make(
-                self._setup.num_envs,
+                hyperparams.get("num_envs", self._setup.num_envs),
                 seed,
                 action_low=limits and limits.low,
                 action_high=limits and limits.high,
             )
         )
-        return wrapped(env, normalize=self._task.normalize_observations)
+        return env
 
     def _metrics(self, env: VecEnv) -> dict[str, float]:
         # A figure may be undefined at this moment; it must not cost the run.
         figures = {name: float(value) for name, value in self._task.metrics(env).items()}
         return {name: value for name, value in figures.items() if math.isfinite(value)}
 
-    def _evaluate(
-        self, agent: CompiledSAC, env: VecEnv, n_episodes: int, seed: int
-    ) -> tuple[Any, dict[str, float]]:
+    def _evaluate(self, agent: Agent, n_episodes: int, seed: int) -> tuple[Any, dict[str, float]]:
         """Returns `[n_episodes]` returns and the task's figures, averaged over the steps.
 
         The moment after the last step would not do: many environments have just been reset.
@@ -151,44 +190,45 @@ class Training:
         figures: dict[str, list[float]] = {}
 
         def policy(observations: Any) -> Any:
-            for name, value in self._metrics(env).items():
+            for name, value in self._metrics(agent.env).items():
                 figures.setdefault(name, []).append(value)
-            return agent.predict(observations, deterministic=True)[0]
+            return agent.predict(observations)
 
-        returns = evaluate(env, policy, n_episodes, seed=seed)
+        returns = evaluate(agent.env, policy, n_episodes, seed=seed)
         return returns, {name: math.fsum(each) / len(each) for name, each in figures.items()}
 
     def _learn(
-        self, agent: CompiledSAC, env: VecEnv, clock: BudgetClock, ledger: Ledger,
-        max_timesteps: int, report: Report,
-    ) -> None:  # fmt: skip
+        self, agent: Agent, clock: BudgetClock, ledger: Ledger, max_timesteps: int, report: Report
+    ) -> None:
         """Trains until the clock or the steps are used up; the clock is paused afterwards."""
+        from hpsearch.objectives.environment import recent_returns
+
+        returns = recent_returns(agent.env)
         reported_at = 0.0
 
         def measure(*, last: bool = False) -> None:
             nonlocal reported_at
             with clock.paused(), ledger.phase("save"):
-                episodes = agent.ep_info_buffer or ()
-                returns = [float(episode["r"]) for episode in episodes]
                 reported_at = clock.spent
                 report(
                     Measurement(
                         train_seconds=reported_at,
-                        num_timesteps=int(agent.num_timesteps),
+                        num_timesteps=agent.num_timesteps,
                         n_updates=agent.n_updates,
                         mean_return=sum(returns) / len(returns) if returns else None,
-                        metrics=self._metrics(env),
+                        metrics=self._metrics(agent.env),
+                        losses=agent.losses,
                         last=last,
                     )
                 )
 
-        def after_step(_locals: Any, _globals: Any) -> bool:
+        def look() -> bool:
             if clock.spent - reported_at >= REPORT_SECONDS and not clock.exhausted:
                 measure()
             return not clock.exhausted
 
         measure()
         clock.start()
-        agent.learn(max_timesteps, callback=after_step, log_interval=None)
+        agent.learn(clock, max_timesteps, look)
         clock.pause()
         measure(last=True)

@@ -1,4 +1,4 @@
-"""Search spaces for SAC: the published one, and a small one that a CPU can afford.
+"""Search spaces for SAC: the published one and its relatives; the published sets of values.
 
 `_pow` is the base-2 logarithm of what it stands for. The source is the post, section "SAC
 Hyperparameters Sampler"; one thing differs: `batch_size_pow` is an exponent already, and a log
@@ -62,6 +62,21 @@ def sac_decoder(networks: Networks) -> Decoder:
     return decode
 
 
+def _with(*names: str) -> Decoder:
+    """Returns the published decoder with parameters added; `num_envs_pow` gives `num_envs`."""
+    published = sac_decoder(NETWORKS)
+
+    def decode(params: Params) -> dict[str, Any]:
+        added = {
+            name.removesuffix("_pow"): 2 ** int(params[name]) if name.endswith("_pow")
+            else int(params[name])
+            for name in names
+        }  # fmt: skip
+        return {**published(params), **added}
+
+    return decode
+
+
 SAC = Space(
     name="sac",
     distributions={
@@ -105,3 +120,52 @@ SAC_SMALL = Space(
     fixed={**SAC.fixed, "buffer_size": 400_000},
 )
 """The same parameters for some ten environments on a CPU: smaller networks, batches, bursts."""
+
+SAC_ROUGH = Space(
+    name="sac-rough",
+    distributions={
+        **SAC.distributions,
+        "n_steps": IntDistribution(1, 5),
+        "sde_sample_freq": IntDistribution(1, 16),
+    },
+    decoder=_with("n_steps", "sde_sample_freq"),
+    fixed={**SAC.fixed, "use_sde": True},
+)
+"""With what the post wishes to search for rough terrain: rewards of some steps, noise that stays.
+"""
+
+SAC_ENVS = Space(
+    name="sac-envs",
+    distributions={**SAC.distributions, "num_envs_pow": IntDistribution(8, 13)},
+    decoder=_with("num_envs_pow"),
+    fixed=SAC.fixed,
+)
+"""With the number of environments, which decides how fast experience comes by the clock."""
+
+TUNED: Mapping[str, Any] = {
+    "policy": "MlpPolicy",
+    "net_arch": [512, 256, 128],
+    "activation_fn": "elu",
+    "optimizer_class": "adamw",
+    "layer_norm": True,
+    "batch_size": 512,
+    "buffer_size": 2_000_000,
+    "ent_coef": "auto_0.009471776840423638",
+    "gamma": 0.983100250213744,
+    "gradient_steps": 32,
+    "learning_rate": 0.00044689099625712413,
+    "learning_starts": 2000,
+    "policy_delay": 8,
+    "tau": 0.0023055560568780655,
+    "train_freq": 1,
+}
+"""The set that the post found, for flat terrain and 1024 environments."""
+
+ROUGH: Mapping[str, Any] = {
+    **TUNED,
+    "train_freq": 10,
+    "gradient_steps": 320,
+    "use_sde": True,
+    "n_steps": 3,
+}
+"""The same for rough terrain, as the post trained it."""

@@ -31,6 +31,7 @@ class Space:
       decoder: from all encoded parameters, searched or constant, to hyper-parameters.
       fixed: hyper-parameters that no parameter decides; they win over the decoder's.
       constants: encoded parameters that are not searched any more, with their values.
+      algo: whose hyper-parameters they are.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Space:
     decoder: Decoder
     fixed: Hyperparams = field(default_factory=dict)
     constants: Params = field(default_factory=dict)
+    algo: str = "sac"
 
     def decode(self, params: Params) -> dict[str, Any]:
         """Returns the hyper-parameters for `params`, plain JSON values.
@@ -63,7 +65,7 @@ def trial_attributes(hyperparams: Hyperparams, num_envs: int) -> dict[str, Any]:
     """
     attributes = dict(hyperparams)
     if "gradient_steps" in hyperparams and "train_freq" in hyperparams:
-        steps = num_envs * hyperparams["train_freq"]
+        steps = hyperparams.get("num_envs", num_envs) * hyperparams["train_freq"]
         attributes["replay_ratio"] = hyperparams["gradient_steps"] / steps
     return attributes
 
@@ -142,7 +144,10 @@ def _error(space: SearchSpace, text: str, problem: str) -> InvalidRange:
 
 def _adopted(space: SearchSpace) -> Space:
     name = getattr(space, "name", type(space).__name__)
-    return Space(name=name, distributions=dict(space.distributions), decoder=space.decode)
+    algo = getattr(space, "algo", "sac")
+    return Space(
+        name=name, distributions=dict(space.distributions), decoder=space.decode, algo=algo
+    )
 
 
 def _number(distribution: BaseDistribution, text: str) -> int | float:
@@ -188,7 +193,7 @@ def _fixed(space: Space, name: str, text: str) -> Space:
         raise ValueError(f"{name} is 2 ** {name}_pow; fix {name}_pow instead")
     if f"{name}_init" in known:
         raise ValueError(f"{name} is made from {name}_init; fix {name}_init instead")
-    if name in space.decode(_corner(space, "low")):
+    if name in space.decode(corner(space, "low")):
         raise ValueError(f"{name} is decided by searched parameters; fix one of those")
     raise ValueError(f"there is no {name}")
 
@@ -208,14 +213,15 @@ def _like(old: Any, text: str) -> Any:
     return new
 
 
-def _corner(space: Space, side: str) -> dict[str, Any]:
+def corner(space: SearchSpace, side: str) -> dict[str, Any]:
+    """Returns the point where every parameter is at its `low` or its `high` end."""
     return {name: getattr(each, side) for name, each in space.distributions.items()}
 
 
 def _check_decodes(original: SearchSpace, space: Space, typed: Mapping[str, str]) -> None:
     for side in ("low", "high"):
         try:
-            space.decode(_corner(space, side))
+            space.decode(corner(space, side))
         except Exception as error:
             text = ", ".join(f"{name}={value}" for name, value in typed.items())
             problem = f"a point cannot be decoded ({type(error).__name__}: {error})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -26,6 +26,7 @@ def start_workers(
     storage: str | None = None,
     insecure: bool = False,
     allow_code_change: bool = False,
+    more: Sequence[str] = (),
 ) -> LocalWorkers:
     """Starts the workers that are missing here.
 
@@ -37,12 +38,14 @@ def start_workers(
       storage: URL that was given; it travels in the environment, never as an argument.
       insecure: whether a database elsewhere may be used without TLS.
       allow_code_change: whether other code than the study's results are of may go on.
+      more: arguments of the workers, as typed.
     """
     arguments = ["--study", study.name]
     arguments += ["--python", python] if python else []
     arguments += ["--only", only] if only else []
     arguments += ["--insecure-storage"] if insecure else []
     arguments += ["--allow-code-change"] if allow_code_change else []
+    arguments += more
     environment = {"HPSEARCH_STORAGE": storage} if storage else {}
     local = LocalWorkers(arguments=arguments, environment=environment)
     alive = read_progress(study).workers

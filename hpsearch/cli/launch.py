@@ -10,7 +10,10 @@ import typer
 from hpsearch.cli.attend import attend, start_workers
 from hpsearch.cli.options import (
     AllowCodeChangeOption,
+    AllowMixedDevicesOption,
     InsecureOption,
+    LogOption,
+    OnContentionOption,
     StorageOption,
     connect,
     err,
@@ -19,6 +22,7 @@ from hpsearch.cli.options import (
     pairs,
 )
 from hpsearch.cli.table import headline
+from hpsearch.curve_log import parse_tools
 from hpsearch.duration import format_duration
 from hpsearch.ending import reap
 from hpsearch.exceptions import InvalidValue, StudyIncomplete
@@ -27,6 +31,7 @@ from hpsearch.process import interpreter_path
 from hpsearch.progress import read_progress
 from hpsearch.spec import Given, Spec, resolve
 from hpsearch.study import Study, launch_study
+from hpsearch.worker import OnContention
 
 
 def command(
@@ -51,7 +56,10 @@ def command(
     objective: Annotated[
         str | None, option("--objective", help="What a run does.  [default: training]")
     ] = None,
-    algo: Annotated[str | None, option("--algo", help="Algorithm.  [default: sac]")] = None,
+    algo: Annotated[
+        str | None,
+        option("--algo", help="sac, tqc or ppo; picks the space.  [default: the space's, or sac]"),
+    ] = None,
     metric: Annotated[
         str | None,
         option(
@@ -100,6 +108,10 @@ def command(
     seed: Annotated[
         int | None, option("--seed", help="Where all randomness comes from.  [default: 0]")
     ] = None,
+    device_kind: Annotated[
+        str | None,
+        option("--device-kind", help="What all results come from.  [default: the first one's]"),
+    ] = None,
     study: Annotated[
         str | None, option("--study", help="Name of the study.  [default: <task>-<space>]")
     ] = None,
@@ -113,6 +125,9 @@ def command(
         str | None, option("--python", help="Interpreter of the simulator's environment.")
     ] = None,
     allow_code_change: AllowCodeChangeOption = False,
+    allow_mixed_devices: AllowMixedDevicesOption = False,
+    on_contention: OnContentionOption = OnContention.ACCEPT,
+    log: LogOption = None,
     detach: Annotated[
         bool, option("--detach", help="Return at once; the workers go on after logout.")
     ] = False,
@@ -141,6 +156,7 @@ def command(
         num_envs=num_envs,
         bounds=bounds,
         sampler=sampler,
+        device_kind=device_kind,
     )
     if trials is not None and trials < 1:
         raise InvalidValue(name="--trials", value=trials, allowed="1 or more")
@@ -149,6 +165,7 @@ def command(
     if study and new_study:
         raise InvalidValue(name="--new-study", value=new_study, allowed="left out beside --study")
     interpreter_path(python)
+    parse_tools(log)
     n_workers = max(1, len(gpu_ids())) if workers is None else workers
     if dry_run:
         _print_plan(resolve(given), trials or 100, n_workers)
@@ -178,6 +195,11 @@ def command(
         storage=storage,
         insecure=insecure_storage,
         allow_code_change=allow_code_change,
+        more=[
+            *(["--allow-mixed-devices"] if allow_mixed_devices else []),
+            *(["--log", log] if log else []),
+            *("--on-contention", on_contention),
+        ],
     )
     if detach:
         err.print(f"{local.alive()} worker(s) started; logs: {', '.join(map(str, local.logs))}")

@@ -12,6 +12,7 @@ from hpsearch.database.transaction import Database
 from hpsearch.ending import reap
 from hpsearch.exceptions import InvalidValue
 from hpsearch.study import Study, open_study
+from hpsearch.worker import OnContention
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -48,6 +49,24 @@ StudyOption = Annotated[
 AllowCodeChangeOption = Annotated[
     bool,
     option("--allow-code-change", help="Go on with other code than the study's results are of."),
+]
+AllowMixedDevicesOption = Annotated[
+    bool,
+    option(
+        "--allow-mixed-devices",
+        help="Go on with another kind of device than the study's results come from.",
+    ),
+]
+OnContentionOption = Annotated[
+    OnContention,
+    option(
+        "--on-contention",
+        help="A run on a busy or slower machine: accept and mark it, retry it, or refuse it.",
+    ),
+]
+LogOption = Annotated[
+    str | None,
+    option("--log", help="Write curves to tensorboard, wandb or both, comma between."),
 ]
 JsonOption = Annotated[bool, option("--json", help="Print JSON.")]
 

@@ -56,10 +56,14 @@ def _print(report: TrialReport, metric: str) -> None:
     if report.result:
         out.print("result", style="dim")
         for name, found in report.result.items():
-            if name != "metrics":
+            if name not in ("metrics", "conditions"):
                 out.print(f"  {name} = {found}")
         for name, found in report.result["metrics"].items():
             out.print(f"  {name} = {found}")
+        for name, found in report.result.get("conditions", {}).items():
+            if found not in ([], {}):
+                style = "yellow" if name == "contended" else None
+                out.print(f"  {name} = {found}", style=style, markup=False)
     if report.ledger:
         spent = ", ".join(f"{k} {format_duration(v)}" for k, v in report.ledger.items() if v)
         total = format_duration(sum(report.ledger.values()))

@@ -20,9 +20,9 @@ def command() -> None:
             continue
         out.print(name, style="bold")
         for parameter, distribution in space.distributions.items():
-            out.print(f"  {parameter:<22}{_range(distribution)}")
+            out.print(f"  {parameter:<30}{_range(distribution)}")
         for parameter, value in getattr(space, "fixed", {}).items():
-            out.print(f"  {parameter:<22}{value}", style="dim")
+            out.print(f"  {parameter:<30}{value}", style="dim")
 
 
 def _range(distribution: BaseDistribution) -> str:

@@ -11,14 +11,18 @@ import typer
 from hpsearch.base import Purpose
 from hpsearch.cli.options import (
     AllowCodeChangeOption,
+    AllowMixedDevicesOption,
     InsecureOption,
+    LogOption,
+    OnContentionOption,
     StorageOption,
     StudyOption,
     connect_study,
     err,
     option,
 )
-from hpsearch.worker import Worker
+from hpsearch.curve_log import parse_tools
+from hpsearch.worker import OnContention, Worker
 
 
 def command(
@@ -28,6 +32,9 @@ def command(
     ] = None,
     stay: Annotated[bool, option("--stay", help="Wait for new runs when there are none.")] = False,
     allow_code_change: AllowCodeChangeOption = False,
+    allow_mixed_devices: AllowMixedDevicesOption = False,
+    on_contention: OnContentionOption = OnContention.ACCEPT,
+    log: LogOption = None,
     python: Annotated[
         str | None, option("--python", help="Interpreter of the simulator's environment.")
     ] = None,
@@ -35,9 +42,18 @@ def command(
     insecure_storage: InsecureOption = False,
 ) -> None:
     """Works for a study: one run at a time, each in a child process."""
+    tools = parse_tools(log)
     opened = connect_study(storage, insecure_storage, study)
     worker = Worker(
-        opened, python=python, only=only, stay=stay, allow_code_change=allow_code_change, say=_say
+        opened,
+        python=python,
+        only=only,
+        stay=stay,
+        allow_code_change=allow_code_change,
+        allow_mixed_devices=allow_mixed_devices,
+        on_contention=on_contention,
+        log=tools,
+        say=_say,
     )
     status = worker.work()
     if status:

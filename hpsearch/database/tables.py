@@ -86,7 +86,7 @@ attempts = sa.Table(
     sa.Column("run_id", sa.BigInteger, _reference("runs.id"), nullable=False, index=True),
     sa.Column("worker_id", UUID(as_uuid=True), _reference("workers.id"), nullable=False),
     sa.Column("number", sa.Integer, nullable=False),
-    # leased -> accepted | failed | crashed | lost | preempted | superseded
+    # leased -> accepted | failed | crashed | lost | preempted | declined | superseded
     sa.Column("state", sa.Text, nullable=False, server_default="leased"),
     sa.Column("leased_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=_now),
     sa.Column("expires_at", sa.TIMESTAMP(timezone=True), nullable=False),

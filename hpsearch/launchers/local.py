@@ -15,6 +15,7 @@ from typing import IO
 
 import psutil
 
+from hpsearch.gpu_lease import usable_gpus
 from hpsearch.settings import settings
 
 MAX_RESTARTS = 5
@@ -22,15 +23,7 @@ MAX_RESTARTS = 5
 
 def gpu_ids() -> list[str]:
     """Returns the ids of the NVIDIA GPUs that this process may use."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [gpu for gpu in visible.split(",") if gpu.strip() not in ("", "-1")]
-    try:
-        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    lines = done.stdout.splitlines() if done.returncode == 0 else []
-    return [str(index) for index, line in enumerate(lines) if line.startswith("GPU ")]
+    return list(usable_gpus())
 
 
 def alive_here(workers: Sequence[tuple[str, int]]) -> int:

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from hpsearch.base import Budget
-from hpsearch.exceptions import InvalidLimits, NotLoadable, UnsupportedTask
+from hpsearch.exceptions import InvalidLimits, NotLoadable
+from hpsearch.objectives.spaces import check_spaces
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
@@ -30,6 +31,7 @@ class Gymnasium:
     default_limits = "none"
     action_names: Sequence[str] = ()
     normalize_observations = True
+    reusable = True
     metric_names: Sequence[str] = ()
 
     def __init__(self, env_id: str, **settings: str) -> None:
@@ -67,7 +69,7 @@ class Gymnasium:
         Limits of length 1 stand for every action.
 
         Raises:
-          UnsupportedTask: images, Dict observations or actions that are not continuous.
+          UnsupportedTask: images, or actions that are not continuous.
           InvalidLimits: limits of another length, or outside the environment's own.
         """
         import gymnasium
@@ -79,15 +81,25 @@ class Gymnasium:
                 return env
             return _limited(env, action_low, action_high)
 
-        with_spaces = gymnasium.make(self.env_id, **self.settings)
-        try:
-            _check_spaces(self.env_id, with_spaces.observation_space, with_spaces.action_space)
-        finally:
-            with_spaces.close()
+        told = self.spaces()
+        assert told is not None
+        check_spaces(self.env_id, *told)
         env = DummyVecEnv([make_one] * num_envs)
         try:
             env.seed(seed)
             yield env
+        finally:
+            env.close()
+
+    def spaces(self) -> tuple[Any, Any] | None:
+        """Returns the spaces of observations and actions; None where Gymnasium is missing."""
+        if importlib.util.find_spec("gymnasium") is None:
+            return None
+        import gymnasium
+
+        env = gymnasium.make(self.env_id, **self.settings)
+        try:
+            return env.observation_space, env.action_space
         finally:
             env.close()
 
@@ -101,20 +113,6 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def _check_spaces(env_id: str, observations: Any, actions: Any) -> None:
-    from gymnasium import spaces
-
-    def refuse(problem: str) -> UnsupportedTask:
-        return UnsupportedTask(name=env_id, problem=problem)
-
-    if not isinstance(actions, spaces.Box):
-        raise refuse(f"its actions are {actions}, and SAC needs continuous ones")
-    if not isinstance(observations, spaces.Box):
-        raise refuse(f"its observations are {type(observations).__name__}, not one vector")
-    if len(observations.shape) != 1:
-        raise refuse(f"its observations have shape {observations.shape}, like an image")
 
 
 def _limited(env: Any, low: Sequence[float], high: Sequence[float]) -> Any:

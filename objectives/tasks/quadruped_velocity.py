@@ -132,6 +132,7 @@ class QuadrupedVelocity:
     default_limits = "a1"
     action_names: Sequence[str] = JOINT_NAMES
     normalize_observations = True
+    reusable = True
     metric_names: Sequence[str] = ("velocity_error", "yaw_rate_error")
 
     def __init__(self, commands: str = "forward") -> None:

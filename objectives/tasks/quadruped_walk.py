@@ -67,6 +67,7 @@ class QuadrupedWalk:
     default_limits = "a1"
     action_names: Sequence[str] = JOINT_NAMES
     normalize_observations = True
+    reusable = True
     metric_names: Sequence[str] = ("forward_speed",)
 
     def make(

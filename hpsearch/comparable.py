@@ -1,0 +1,81 @@
+"""Whether a result may stand beside a study's others: same kind of device, as fast, its own.
+
+Kind and speed that count are those of the study's first accepted result; the kind may be fixed
+before by `--device-kind`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from hpsearch.base import TrialResult
+from hpsearch.database.tables import runs
+from hpsearch.exceptions import OtherDevice
+from hpsearch.study import Study
+
+SLOWER = 1.5
+"""Times that the fixed piece of work may take of what it took at the first result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """What a study's results are compared with.
+
+    Attributes:
+      device_kind: that all results come from; None while it is open.
+      calibration_seconds: of the first result; None before it.
+    """
+
+    device_kind: str | None
+    calibration_seconds: float | None
+
+
+def reference(connection: sa.Connection, study: Study) -> Reference:
+    """Returns what the results of a study are compared with."""
+    conditions = runs.c.result["conditions"]
+    first = connection.execute(
+        sa.select(
+            conditions["device_kind"].astext.label("kind"),
+            sa.cast(conditions["calibration_seconds"].astext, sa.Double).label("seconds"),
+        )
+        .where(runs.c.study_id == study.id, runs.c.state == "finished")
+        .where(conditions["device_kind"].astext.is_not(None))
+        .order_by(runs.c.ended_at)
+        .limit(1)
+    ).one_or_none()
+    fixed = study.spec.device_kind
+    if first is None:
+        return Reference(device_kind=fixed, calibration_seconds=None)
+    return Reference(device_kind=fixed or first.kind, calibration_seconds=first.seconds)
+
+
+def check_device(connection: sa.Connection, study: Study, result: TrialResult) -> None:
+    """Refuses a result from another kind of device than the study's.
+
+    Raises:
+      OtherDevice: names both.
+    """
+    kind, here = reference(connection, study).device_kind, result.conditions.get("device_kind")
+    if kind is not None and here is not None and kind != here:
+        raise OtherDevice(study=study.name, kind=kind, here=here)
+
+
+def contended(result: TrialResult) -> Sequence[str]:
+    """Returns why the machine was not the run's own; nothing if it was."""
+    found = result.conditions.get("contended")
+    return [str(reason) for reason in found] if isinstance(found, list) else []
+
+
+def marked(result: TrialResult, against: Reference) -> TrialResult:
+    """Returns the result, marked if its device was slower than the study's first."""
+    seconds = result.conditions.get("calibration_seconds")
+    usual = against.calibration_seconds
+    if not (isinstance(seconds, int | float) and usual and seconds > SLOWER * usual):
+        return result
+    reason = f"the device was {seconds / usual:.1f} times slower than for the first result"
+    conditions = {**result.conditions, "contended": [*contended(result), reason]}
+    return dataclasses.replace(result, conditions=conditions)

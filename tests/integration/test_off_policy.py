@@ -1,0 +1,225 @@
+"""SAC and TQC within training: groups of observations, warm processes, pace, the host's memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+
+from hpsearch.base import Budget, Measurement
+from hpsearch.exceptions import InvalidValue, UnsupportedTask
+from hpsearch.objectives import memory
+from hpsearch.objectives.device import prepare_jax
+from hpsearch.objectives.training import Training
+from tests.integration.test_training import TINY, run, setup
+
+pytestmark = [pytest.mark.filterwarnings("ignore:jax\\.:DeprecationWarning")]
+
+SHORT = Budget(train_seconds=60.0, max_timesteps=400, n_eval_episodes=2)
+
+SCRIPT = """
+import hashlib, sys
+import numpy as np
+from hpsearch.base import Budget
+from hpsearch.objectives.training import Training
+from hpsearch.objectives import device
+from tests.integration.test_training import TINY, setup
+
+device.prepare_jax()
+import jax
+from hpsearch.objectives import agents
+
+built = []
+build = agents.build_agent
+agents.build_agent = lambda *a, **k: built.append(build(*a, **k)) or built[-1]
+training = Training(setup("quadruped-walk", num_envs=4))
+budget = Budget(train_seconds=600.0, max_timesteps=2004, n_eval_episodes=4)
+for name in sys.argv[1:]:
+    same = name == "same"
+    hyperparams = {**TINY, "learning_starts": 0, "learning_rate": 1e-3 if same else 2e-3,
+                   "gamma": 0.98 if same else 0.9, "gradient_steps": 1 if same else 3,
+                   "net_arch": [16] if name != "other-network" else [8]}
+    result = training(hyperparams, seed=1 if same else 2, budget=budget, report=lambda _: None)
+agent = built[-1]
+assert (agent.num_timesteps, agent.n_updates) == (2004, 500), agent.n_updates
+digest = hashlib.sha256()
+for leaf in jax.tree.leaves(agent.parameters):
+    digest.update(np.asarray(leaf).tobytes())
+print(digest.hexdigest(), result.mean_reward, result.num_timesteps)
+"""
+
+
+def test_runs_that_follow_each_other_in_a_process_do_not_influence_each_other() -> None:
+    """After 2,000 steps and 500 updates all that was learned is equal bit for bit."""
+    said = [
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", SCRIPT, *names],
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for names in (["same"], ["other", "other-network", "same"])
+    ]  # fmt: skip
+    assert said[0] == said[1] != ""
+
+
+class Groups(gymnasium.Env):  # type: ignore[misc]
+    """Shows a vector to all and another one to the critics."""
+
+    observation_space = spaces.Dict(
+        {"critic": spaces.Box(-9, 9, (2,)), "policy": spaces.Box(-9, 9, (3,))}
+    )
+    action_space = spaces.Box(-2, 2, (1,))
+
+    def _shown(self) -> dict[str, Any]:
+        sizes = (("critic", 2), ("policy", 3))
+        return {name: self.np_random.normal(size=n).astype(np.float32) for name, n in sizes}
+
+    def reset(self, **given: Any) -> Any:
+        super().reset(**given)
+        self.age = 0
+        return self._shown(), {}
+
+    def step(self, action: Any) -> Any:
+        self.age += 1
+        return self._shown(), float(action[0]), self.age == 7, self.age == 5, {}
+
+
+class GroupsTask:
+    default_space, default_budget, default_num_envs = "sac-small", SHORT, 4
+    default_limits, action_names, metric_names = "none", (), ()
+    normalize_observations, reusable = True, True
+
+    @contextmanager
+    def make(self, num_envs: int, seed: int, **_: Any) -> Iterator[VecEnv]:
+        env = DummyVecEnv([Groups] * num_envs)
+        env.seed(seed)
+        yield env
+
+    def metrics(self, env: VecEnv) -> dict[str, float]:
+        return {}
+
+
+GROUPS_TASK = GroupsTask()
+
+
+def kept(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Returns a list that every agent built from now on is put into."""
+    prepare_jax()
+    from hpsearch.objectives import agents
+
+    built: list[Any] = []
+    build = agents.build_agent
+
+    def keep(*args: Any, **given: Any) -> Any:
+        built.append(build(*args, **given))
+        return built[-1]
+
+    monkeypatch.setattr(agents, "build_agent", keep)
+    return built
+
+
+@pytest.mark.parametrize("algo", ["sac", "tqc"])
+def test_only_the_critics_see_their_own_group(algo: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = kept(monkeypatch)
+    training = Training(setup(f"{__name__}:GROUPS_TASK", algo=algo))
+    run(training, TINY, SHORT)
+    agent = built[0]
+    shown = {"critic": np.ones((4, 2), np.float32), "policy": np.ones((4, 3), np.float32)}
+    other = {**shown, "critic": -5 * shown["critic"]}
+    np.testing.assert_array_equal(agent.predict(shown), agent.predict(other))
+    moved = {**shown, "policy": -shown["policy"]}
+    assert not np.array_equal(agent.predict(shown), agent.predict(moved))
+    first_layer = agent.parameters[1]["params"]["VmapContinuousCritic_0"]["Dense_0"]["kernel"]
+    assert first_layer.shape == (2, 2 + 3 + 1, 16)
+
+
+def test_groups_of_observations_refuse_rewards_of_several_steps() -> None:
+    training = Training(setup(f"{__name__}:GROUPS_TASK"))
+    with pytest.raises(InvalidValue, match="n_steps is 3, but must be 1"):
+        run(training, {**TINY, "n_steps": 3}, SHORT)
+
+
+def test_images_are_refused() -> None:
+    from hpsearch.objectives.observations import Observations
+
+    with pytest.raises(UnsupportedTask, match="like an image"):
+        Observations(spaces.Dict({"camera": spaces.Box(0, 1, (8, 8, 3))}))
+    with pytest.raises(UnsupportedTask, match="only its critics"):
+        Observations(spaces.Dict({"critic": spaces.Box(0, 1, (8,))}))
+
+
+@pytest.mark.parametrize("n_steps", [1, 3])
+def test_a_table_that_does_not_fit_stays_on_the_host(
+    n_steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare_jax()
+    from hpsearch.objectives import off_policy
+
+    monkeypatch.setattr(off_policy, "fits_device", lambda _: False)
+    training = Training(setup("Pendulum-v1"))
+    hyperparams = {**TINY, "n_steps": n_steps, "gradient_steps": 70}
+    budget = Budget(train_seconds=60.0, max_timesteps=100, n_eval_episodes=2)
+    measurements: list[Measurement] = []
+    try:
+        result = training(hyperparams, seed=1, budget=budget, report=measurements.append)
+    finally:
+        training.close()
+    assert result.conditions["replay"] == "host"
+    assert result.conditions["compilations"] == 0
+    # 25 steps of 4 environments, of which 16 learn nothing; after the last none follows.
+    assert result.n_updates == 8 * 70
+
+
+def test_a_device_that_tells_its_memory_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Device:
+        platform = "gpu"
+
+        def memory_stats(self) -> dict[str, int]:
+            return {"bytes_limit": 1000, "bytes_in_use": 500}
+
+    monkeypatch.setattr("jax.devices", lambda: [Device()])
+    assert memory.fits_device(400)
+    assert not memory.fits_device(401)
+
+
+def test_a_long_burst_ends_with_the_budget_and_is_measured_meanwhile() -> None:
+    training = Training(setup("Pendulum-v1"))
+    hyperparams = {**TINY, "gradient_steps": 1_000_000, "learning_starts": 8}
+    measurements: list[Measurement] = []
+    try:
+        result = training(
+            hyperparams, seed=1, budget=Budget(train_seconds=3.0, n_eval_episodes=2),
+            report=measurements.append,
+        )  # fmt: skip
+    finally:
+        training.close()
+    assert result.overshoot_seconds < 0.3
+    assert 0 < result.n_updates < 1_000_000
+    assert len(measurements) >= 4
+
+
+def test_a_linear_schedule_ends_at_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hpsearch.objectives.hyperparams import of_algo
+
+    built = kept(monkeypatch)
+    training = Training(setup("Pendulum-v1"))
+    hyperparams = {**TINY, "learning_rate_schedule": "linear"}
+    run(training, hyperparams, SHORT)
+    numbers = [built[0]._numbers(progress) for progress in (0.0, 0.5, 1.0, 1.1)]
+    assert [float(each.learning_rate) for each in numbers] == pytest.approx([1e-3, 5e-4, 0, 0])
+    assert of_algo("sac", hyperparams)
+
+
+def test_gsde_keeps_its_noise_for_some_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = kept(monkeypatch)
+    training = Training(setup("Pendulum-v1"))
+    hyperparams = {**TINY, "use_sde": True, "sde_sample_freq": 4, "learning_starts": 0}
+    run(training, {**hyperparams, "use_sde_at_warmup": True}, SHORT)
+    assert built[0]._noise_draws == 100 / 4
