@@ -82,7 +82,7 @@ class Programs:
         observations = _array(np.float32, layout.num_envs, o)
 
         begin = functools.partial(new_learner, networks)
-        self.new_learner = _compiled(begin, random_key, scalar)
+        self.new_learner = _compiled(begin, random_key, scalar, runs_once=True)
         learner: Learner = jax.eval_shape(begin, random_key, scalar)
         self.explore = _compiled(self._explore, learner.actor, observations, statistics,
                                  random_key, integer)  # fmt: skip
@@ -151,6 +151,12 @@ def _array(dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, dtype)
 
 
-def _compiled(function: Any, *arguments: Any, donate: int | None = None) -> Any:
+def _compiled(
+    function: Any, *arguments: Any, donate: int | None = None, runs_once: bool = False
+) -> Any:
     donated = () if donate is None else (donate,)
-    return jax.jit(function, donate_argnums=donated).lower(*arguments).compile()
+    # What runs once is not worth the seconds that a CPU's compiler takes to make it fast.
+    quick = runs_once and jax.default_backend() == "cpu"
+    options = {"xla_backend_optimization_level": 0} if quick else None
+    lowered = jax.jit(function, donate_argnums=donated).lower(*arguments)
+    return lowered.compile(compiler_options=options)

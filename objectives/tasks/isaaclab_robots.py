@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from hpsearch.objectives.limits import A1_JOINTS, ANYMAL_JOINTS
 
-ISAACLAB_ID = re.compile(r"Isaac(Contrib)?-[\w.-]+")
-
 VELOCITY_REWARDS = (
     "track_lin_vel_xy_exp", "track_ang_vel_z_exp", "lin_vel_z_l2", "ang_vel_xy_l2",
     "dof_torques_l2", "dof_acc_l2", "action_rate_l2", "feet_air_time", "flat_orientation_l2",
