@@ -29,6 +29,8 @@ class Purpose(enum.StrEnum):
 
     SEARCH = "search"
     REPLAY = "replay"
+    TRAIN = "train"
+    BOUNDS = "bounds"
 
 
 @dataclass(frozen=True, kw_only=True)

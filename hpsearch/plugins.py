@@ -32,6 +32,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
     "objective": {
         "training": "hpsearch.objectives.training:Training",
+        "recording": "hpsearch.objectives.recording:Recording",
         "sphere": "hpsearch.objectives.sphere:Sphere",
     },
 }

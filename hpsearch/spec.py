@@ -14,9 +14,9 @@ from optuna.distributions import distribution_to_json
 from hpsearch import plugins
 from hpsearch.base import ActionLimits, Budget, SearchSpace, Setup, Task
 from hpsearch.duration import parse_duration
-from hpsearch.exceptions import InvalidValue, NoDefaultSpace, SpecDiffers
+from hpsearch.exceptions import InvalidValue, NoDefaultLimits, NoDefaultSpace, SpecDiffers
 from hpsearch.metric import parse_metric
-from hpsearch.objectives.limits import load_limits
+from hpsearch.objectives.limits import BUILT_IN, check_limits, load_limits
 from hpsearch.samplers.cma_es import SAMPLERS, VERSION
 from hpsearch.samplers.space import check_searchable, corner, modified
 
@@ -113,6 +113,14 @@ class Spec:
         """The name of a study with this spec where none is given."""
         return f"{self.task or self.objective}-{self.space}"
 
+    @property
+    def unbounded(self) -> bool:
+        """Whether the agent's actions are limited by nobody: neither the study nor the task."""
+        if self.task is None or self.action_limits is not None:
+            return False
+        task: Task = plugins.load_task(self.task, dict(self.settings))
+        return task.default_limits != "none"
+
     def task_metrics(self) -> Sequence[str]:
         """Returns the names of the metrics that the task adds."""
         if self.task is None:
@@ -127,7 +135,10 @@ class Spec:
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """What a user gave explicitly; None where the default, or the study's own value, counts."""
+    """What a user gave explicitly; None where the default, or the study's own value, counts.
+
+    `stored_limits` are those that the user named, where they came out of a database.
+    """
 
     task: str | None = None
     settings: Mapping[str, str] | None = None
@@ -145,6 +156,7 @@ class Given:
     seed: int | None = None
     num_envs: int | None = None
     bounds: str | None = None
+    stored_limits: ActionLimits | None = None
     sampler: str | None = None
     device_kind: str | None = None
 
@@ -197,7 +209,12 @@ def resolve(given: Given, base: Spec | None = None) -> Spec:
     seed = _first(given.seed, base and base.seed, 0)
     _check("--seed", seed, seed >= 0, "0 or more")
     limits = base.action_limits if base else None
-    if task and (given.bounds is not None or base is None):
+    if task and given.stored_limits is not None:
+        limits = given.stored_limits
+        check_limits(limits, (), task.action_names)
+    elif task and (given.bounds is not None or base is None):
+        if given.bounds is None and not task.default_limits:
+            raise NoDefaultLimits(task=task_name, known=", ".join(BUILT_IN))
         limits = load_limits(given.bounds, task.action_names, default=task.default_limits)
     spec = Spec(
         task=task_name,

@@ -79,7 +79,8 @@ def launch_study(
       database: where.
       given: what the user gave explicitly.
       name: of the study; None for `<task>-<space>`.
-      target: finished trials in all; None keeps what it is (100 for a new study).
+      target: finished trials in all; None keeps what it is (100 for a new study); 0 for a study
+        that only holds runs without a trial.
       new: refuse a study that exists.
       allow_code_change: go on with other code than the study's results come from.
 
@@ -96,7 +97,7 @@ def launch_study(
     try:
         study = open_study(database, name)
     except NoSuchStudy:
-        created = _create(database, name, resolve(given), target or 100)
+        created = _create(database, name, resolve(given), 100 if target is None else target)
         if created:
             return created, True
         study = open_study(database, name)

@@ -100,6 +100,8 @@ class IsaacLab:
             action_low=action_low,
             action_high=action_high,
         ) as env:
+            # Those of other robots are known from here on.
+            self.action_names = self.action_names or env.joints
             yield env
 
     @contextmanager

@@ -53,8 +53,11 @@ def open_isaaclab(
     with launch_simulation(cfg, {"headless": True}):
         raw = gymnasium.make(registered, cfg=cfg)
         try:
-            _check_joints(raw.unwrapped, action_names)
-            env = LimitedVecEnv(Sb3VecEnvWrapper(raw), action_low, action_high)
+            joints = _joints(raw.unwrapped)
+            if action_names and joints != list(action_names):
+                problem = f"the robot has {', '.join(joints)}, not {', '.join(action_names)}"
+                raise InvalidLimits(name="the task's", problem=problem, known="none")
+            env = LimitedVecEnv(Sb3VecEnvWrapper(raw), action_low, action_high, joints)
             # The first reset of a simulation shows the joints at rest, whatever they were given.
             with curriculum_frozen(env):
                 env.seed(seed)
@@ -112,25 +115,26 @@ def _order_joints(cfg: Any, action_names: Sequence[str]) -> None:
         action.preserve_order = True
 
 
-def _check_joints(env: Any, action_names: Sequence[str]) -> None:
+def _joints(env: Any) -> list[str]:
+    """Returns the joints in the order of the action vector; empty where they are not told."""
     actions = getattr(env, "action_manager", None)
-    if not action_names or actions is None:
-        return
-    found = [
-        name
-        for term in actions.active_terms
-        for name in getattr(actions.get_term(term), "_joint_names", ())
-    ]
-    if found != list(action_names):
-        problem = f"the robot's joints are {', '.join(found)}, not {', '.join(action_names)}"
-        raise InvalidLimits(name="the task's", problem=problem, known="a number or a file")
+    terms = [] if actions is None else [actions.get_term(name) for name in actions.active_terms]
+    return [joint for term in terms for joint in getattr(term, "_joint_names", ())]
 
 
 class LimitedVecEnv(VecEnvWrapper):  # type: ignore[misc]
-    """Clips actions to limits of each joint; Isaac Lab's own wrapper knows one pair for all."""
+    """Clips actions to limits of each joint; Isaac Lab's own wrapper knows one pair for all.
+
+    Attributes:
+      joints: in the order of the action vector; empty where they are not told.
+    """
 
     def __init__(
-        self, venv: VecEnv, low: Sequence[float] | None, high: Sequence[float] | None
+        self,
+        venv: VecEnv,
+        low: Sequence[float] | None,
+        high: Sequence[float] | None,
+        joints: Sequence[str],
     ) -> None:
         """Narrows the action space.
 
@@ -138,15 +142,18 @@ class LimitedVecEnv(VecEnvWrapper):  # type: ignore[misc]
           venv: to wrap.
           low: `[A]`, `[1]` for every action, or None.
           high: the same.
+          joints: `[A]` names, or empty.
 
         Raises:
           InvalidLimits: they are of another length.
         """
+        self.joints = joints
         shape = venv.action_space.shape
         low = [-RAW_BOUND] if low is None else low
         high = [RAW_BOUND] if high is None else high
         if len(low) not in (1, shape[0]):
-            problem = f"{len(low)} pairs for {shape[0]} actions"
+            named = f" ({', '.join(joints)})" if joints else ""
+            problem = f"{len(low)} pairs for {shape[0]} actions{named}"
             raise InvalidLimits(name="given", problem=problem, known="a number or a file")
         super().__init__(
             venv,
