@@ -153,9 +153,9 @@ class Objective(Protocol):
     no run of could succeed. An attribute
     `max_runs_per_process` above 1 lets one process make several runs; an attribute `announce` is
     set to a function that takes in a word what the run does before it trains, for the deadline's
-    message; a method `close` is called once the last result is stored; `uses_gpu` False says that no GPU need be kept for it. A class
-    may also bring `default_task` (None: it has no task), `default_space`, `default_budget` and
-    `default_num_envs`.
+    message; a method `close` is called once the last result is stored; `uses_gpu` False says that
+    no GPU need be kept for it. A class may also bring `default_task` (None: it has no task),
+    `default_space`, `default_budget` and `default_num_envs`.
     """
 
     def __call__(

@@ -1,9 +1,11 @@
-"""Runs that belong to no trial: an algorithm with given hyper-parameters, trained on some seeds."""
+"""Runs that belong to no trial: an algorithm with given hyper-parameters, on some seeds."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,6 +13,7 @@ import sqlalchemy as sa
 from hpsearch.base import Purpose
 from hpsearch.database.tables import runs
 from hpsearch.database.transaction import Database
+from hpsearch.exceptions import InvalidFile
 from hpsearch.samplers.space import middle
 from hpsearch.spec import Given, resolve
 from hpsearch.study import Study, launch_study
@@ -53,6 +56,21 @@ def open_baseline(
         space = study.spec.search_space()
         hyperparams = space.decode(middle(space))
     return study, hyperparams
+
+
+def read_params(path: str) -> dict[str, Any]:
+    """Returns the hyper-parameters in a JSON file.
+
+    Raises:
+      InvalidFile: it cannot be read, or holds no JSON object.
+    """
+    try:
+        content = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidFile(path=path, problem=str(error)) from error
+    if not isinstance(content, dict):
+        raise InvalidFile(path=path, problem="it holds no object of hyper-parameters")
+    return content
 
 
 def read_runs(study: Study, run_ids: Sequence[int]) -> list[BaselineRun]:

@@ -105,7 +105,7 @@ def read_stored(database: Database, name: str) -> StoredLimits:
 def find_extracted(
     database: Database, task: str, settings: Mapping[str, str], percentile: float
 ) -> StoredLimits | None:
-    """Returns the latest limits extracted for a task with these settings; None if there are none."""
+    """Returns the limits extracted last for a task with these settings; None if none were."""
     fitting = [
         each
         for each in list_limits(database)

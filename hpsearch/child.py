@@ -6,8 +6,9 @@ where hpsearch is not installed. So this file needs nothing but the standard lib
 the attempt's log.
 
 Messages to the child: `run`, once or more, then the end of the pipe. Messages from it: `hello`,
-then for each run `phase` and `measurement` any number of times and one of `result`, `failed`, `refused`,
-`declined`, `crashed`. After a result a child whose objective is reusable waits for the next run.
+then for each run `phase` and `measurement` any number of times and one of `result`, `failed`,
+`refused`, `declined`, `crashed`. After a result a child whose objective is reusable waits for the
+next run.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@
     │   OpenStorageFile  NetworkFilesystem  AccessDenied  NoSuchDatabase
     │   NotPostgres  TlsFailed  StudyBusy  PortTaken  NoDefaultSpace
     │   NothingComplete  CodeDiffers  DatabaseNotEmpty  OtherDevice  MissingTool
-    │   NoDefaultLimits  NoSuchLimits  NotLearned  InvalidFile
+    │   NoDefaultLimits  NoSuchLimits  NotLearned  InvalidFile  InvalidInterpreter
     ├── RunFailed                the parameters' own fault: not tried again
     │   Diverged  InvalidResult
     └── OldDatabase  NewDatabase  BrokenTask  DatabaseUnavailable  EmbeddedFailed
@@ -92,9 +92,13 @@ class NoSuchLimits(UsageError):
 
 class NotLearned(UsageError):
     """PPO did not learn {task!r}: its return is {mean_reward:.4g} (standard deviation
-    {std_reward:.4g} over episodes), and standing still earns {standing_return:.4g}. Its actions say
-    nothing about the limits. Give a longer --budget, or store them all the same with --force.
+    {std_reward:.4g} over episodes), and standing still earns {standing_return:.4g}. Its actions
+    say nothing about the limits. Give a longer --budget, or store them all the same with --force.
     """
+
+
+class InvalidInterpreter(UsageError):
+    """The interpreter {python} cannot be used: {problem}."""
 
 
 class InvalidFile(UsageError):

@@ -20,7 +20,6 @@ from hpsearch.objectives.limits import BUILT_IN, check_limits, load_limits
 from hpsearch.samplers.cma_es import SAMPLERS, VERSION
 from hpsearch.samplers.space import check_searchable, corner, modified
 
-DEFAULT_TASK = "quadruped-walk"
 CMA_ES_MIN_POPSIZE = 4
 
 
@@ -137,7 +136,8 @@ class Spec:
 class Given:
     """What a user gave explicitly; None where the default, or the study's own value, counts.
 
-    `stored_limits` are those that the user named, where they came out of a database.
+    `stored_limits` are those that the user named, where they came out of a database;
+    `default_task` is what stands for a task that was not given.
     """
 
     task: str | None = None
@@ -157,6 +157,7 @@ class Given:
     num_envs: int | None = None
     bounds: str | None = None
     stored_limits: ActionLimits | None = None
+    default_task: str = "quadruped-walk"
     sampler: str | None = None
     device_kind: str | None = None
 
@@ -176,7 +177,9 @@ def resolve(given: Given, base: Spec | None = None) -> Spec:
     objective = plugins.load("objective", objective_name)
     same_task = base is not None and given.task in (None, base.task)
     settings = _first(given.settings, base.settings if base and same_task else None, {})
-    task_name = _first(given.task, base and base.task, _default_task(objective))
+    task_name = _first(
+        given.task, base and base.task, _default_task(objective, given.default_task)
+    )
     task: Task | None = plugins.load_task(task_name, dict(settings)) if task_name else None
     defaults = task or objective
 
@@ -263,9 +266,10 @@ def check_same(study_name: str, ours: Spec, given: Given) -> None:
         raise SpecDiffers(study=study_name, differences="; ".join(differences))
 
 
-def _default_task(objective: Any) -> str | None:
+def _default_task(objective: Any, default: str | None) -> str | None:
     """Returns the task where none is given; an objective that is no class gets no setup."""
-    default = DEFAULT_TASK if isinstance(objective, type) else None
+    if not isinstance(objective, type):
+        default = None
     name: str | None = getattr(objective, "default_task", default)
     return name
 
@@ -273,7 +277,8 @@ def _default_task(objective: Any) -> str | None:
 def _space_of(algo: str, default: str) -> str:
     """Returns the space of an algorithm where the task's default is one for SAC."""
     known = plugins.names("space")
-    fitting = (default.replace("sac", algo, 1), algo)
+    family = algo.partition("-")[0]
+    fitting = (default.replace("sac", family, 1), family)
     return next((name for name in fitting if name in known), default)
 
 

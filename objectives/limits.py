@@ -68,7 +68,7 @@ BUILT_IN: dict[str, tuple[ActionLimits, tuple[str, ...]]] = {
 
 
 def is_plain(name: str) -> bool:
-    """Returns whether `--bounds name` means something without a database: a set, number or file."""
+    """Returns whether `--bounds name` needs no database: a built-in set, a number, a file."""
     is_file = Path(name).expanduser().is_file() or "/" in name or name.endswith(".json")
     return name in BUILT_IN or name == "none" or _number(name) is not None or is_file
 
@@ -151,9 +151,7 @@ def read_limits(name: str) -> tuple[ActionLimits, tuple[str, ...]]:
     return ActionLimits(name=name, low=values["low"], high=values["high"]), tuple(joints)
 
 
-def check_limits(
-    limits: ActionLimits, joints: Sequence[str], action_names: Sequence[str]
-) -> None:
+def check_limits(limits: ActionLimits, joints: Sequence[str], action_names: Sequence[str]) -> None:
     """Checks limits against the joints of a task.
 
     Args:

@@ -10,6 +10,7 @@ from optuna.exceptions import StorageInternalError
 
 import hpsearch
 from hpsearch.cli import (
+    bounds,
     check,
     dashboard,
     db,
@@ -24,6 +25,7 @@ from hpsearch.cli import (
     stop,
     studies,
     tasks,
+    train,
     trials,
     watch,
     worker,
@@ -49,6 +51,7 @@ _COMMANDS = {
     "show": show,
     "logs": logs,
     "replay": replay,
+    "train": train,
     "dashboard": dashboard,
     "tasks": tasks,
     "spaces": spaces,
@@ -59,6 +62,7 @@ _COMMANDS = {
 }
 for _name, _module in _COMMANDS.items():
     app.command(_name)(_module.command)
+app.add_typer(bounds.app, name="bounds")
 app.add_typer(db.app, name="db")
 
 

@@ -23,7 +23,9 @@ REFRESH_SECONDS = 2.0
 def command(
     number: Annotated[
         int | None,
-        typer.Argument(help="Number of the trial; without it the runs that have none.", metavar="N"),
+        typer.Argument(
+            help="Number of the trial; without it the runs that have none.", metavar="N"
+        ),
     ] = None,
     follow: Annotated[
         bool, option("--follow", help="Go on until the run ended, as its worker reports.")

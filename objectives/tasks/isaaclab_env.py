@@ -100,7 +100,7 @@ def _runs_here(physics: Any) -> bool:
 
 def _take_off_cosmetics(scene: Any) -> None:
     """Spares the downloads of a sky and of a floor's look, which no robot sees."""
-    spawn = getattr(getattr(scene, "sky_light", None), "spawn", None)
+    spawn: Any = getattr(getattr(scene, "sky_light", None), "spawn", None)
     if getattr(spawn, "texture_file", None) is not None:
         spawn.texture_file = None
     if getattr(getattr(scene, "terrain", None), "visual_material", None) is not None:
@@ -109,7 +109,7 @@ def _take_off_cosmetics(scene: Any) -> None:
 
 def _order_joints(cfg: Any, action_names: Sequence[str]) -> None:
     """Makes the action vector follow `action_names`: PhysX and Newton order joints differently."""
-    action = getattr(getattr(cfg, "actions", None), "joint_pos", None)
+    action: Any = getattr(getattr(cfg, "actions", None), "joint_pos", None)
     if action_names and list(getattr(action, "joint_names", ())) == [".*"]:
         action.joint_names = list(action_names)
         action.preserve_order = True

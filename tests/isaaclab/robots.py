@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 from pxr import Gf, Sdf, Usd, UsdGeom, UsdPhysics
 
@@ -50,7 +51,7 @@ def box(stage: Usd.Stage, path: str, size: tuple[float, ...], at: tuple[float, .
 
 def joint(
     stage: Usd.Stage, path: str, parent: Usd.Prim | None, child: Usd.Prim,
-    at: tuple[float, float, float], kind: type, axis: str = "X",
+    at: tuple[float, float, float], kind: Any, axis: str = "X",
     limits: tuple[float, float] | None = None, drive: str = "angular",
 ) -> None:  # fmt: skip
     """Joins two bodies; `at` is in the parent's frame, and the child's origin lies there."""
