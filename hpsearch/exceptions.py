@@ -93,7 +93,8 @@ class NoSuchLimits(UsageError):
 class NotLearned(UsageError):
     """PPO did not learn {task!r}: its return is {mean_reward:.4g} (standard deviation
     {std_reward:.4g} over episodes), and standing still earns {standing_return:.4g}. Its actions
-    say nothing about the limits. Give a longer --budget, or store them all the same with --force.
+    say nothing about the limits. Run `hpsearch bounds extract` with a longer --budget, or with
+    --force to store them all the same.
     """
 
 
