@@ -102,7 +102,7 @@ def train_ours(name: str) -> None:
             "sac", hyperparams(name), env, task=name, seed=0, normalize=True, ledger=Ledger()
         )
         agent.compile()
-        say_first(0.0)
+        say_ready()
         stepped_at = -1
 
         def look() -> bool:
@@ -132,7 +132,7 @@ def train_stock(name: str) -> None:
     with open_env(name) as robots:
         env = VecNormalize(VecMonitor(robots), norm_reward=False)
         model = sbx.SAC("MlpPolicy", env, seed=0, policy_kwargs=policy, **given)
-        say_first(0.0)
+        say_ready()
 
         def callback(_locals: Any, _globals: Any) -> bool:
             return turns.stepped(model.num_timesteps, model._n_updates)
@@ -148,14 +148,14 @@ def step_only(name: str) -> None:
     with open_env(name) as env:
         env.reset()
         rng, space = np.random.default_rng(0), env.action_space
-        say_first(0.0)
+        say_ready()
         while turns.stepped(steps, 0):
             actions = rng.uniform(space.low, space.high, (env.num_envs, *space.shape))
             env.step(actions.astype(np.float32))
             steps += env.num_envs
 
 
-def open_env(name: str) -> Any:
+def open_env(name: str, seed: int = 0) -> Any:
     """Opens the robots of a setting."""
     from hpsearch.objectives.limits import load_limits
     from hpsearch.objectives.tasks.quadruped_walk import QuadrupedWalk
@@ -163,12 +163,12 @@ def open_env(name: str) -> Any:
     task = QuadrupedWalk()
     limits = load_limits("a1", task.action_names, default="a1")
     assert limits is not None
-    return task.make(SETTINGS[name][0], 0, action_low=limits.low, action_high=limits.high)
+    return task.make(SETTINGS[name][0], seed, action_low=limits.low, action_high=limits.high)
 
 
-def say_first(value: float) -> None:
+def say_ready() -> None:
     """Says that a child is ready."""
-    print(json.dumps({"ready": value}), flush=True)
+    print(json.dumps({"ready": True}), flush=True)
 
 
 class Child:

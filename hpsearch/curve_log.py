@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hpsearch.base import Measurement, TrialResult
-from hpsearch.exceptions import InvalidValue, MissingTool
+from hpsearch.exceptions import InvalidValue, MissingExtra
 from hpsearch.settings import settings
 
 TOOLS = ("tensorboard", "wandb")
@@ -37,14 +37,14 @@ def parse_tools(text: str | None) -> tuple[str, ...]:
 
     Raises:
       InvalidValue: one is unknown.
-      MissingTool: one is not installed.
+      MissingExtra: one is not installed.
     """
     names = tuple(name.strip() for name in (text or "").split(",") if name.strip())
     for name in names:
         if name not in TOOLS:
             raise InvalidValue(name="--log", value=text, allowed=" or ".join((*TOOLS, "both")))
         if importlib.util.find_spec(name) is None:
-            raise MissingTool(name=name)
+            raise MissingExtra(what=f"--log {name}", package=name, extra=name)
     return names
 
 
@@ -132,7 +132,7 @@ class _Wandb:
 
     def close(self) -> None:
         """Ends the run."""
-        self._run.finish(quiet=True)
+        self._run.finish()
 
 
 class Curves:

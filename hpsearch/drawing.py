@@ -12,6 +12,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpsearch.database import optuna_rows
+from hpsearch.places import place_foreign_trials
 from hpsearch.samplers.space import trial_attributes
 from hpsearch.study import Study
 
@@ -27,6 +28,7 @@ def draw_trial(
     Returns:
       The trial with its parameters, and its decoded hyper-parameters.
     """
+    place_foreign_trials(connection, storage, study)
     space = study.spec.search_space()
     distributions = dict(space.distributions)
     waiting = optuna_rows.take_waiting_trial(connection, study.id)
@@ -55,7 +57,7 @@ def _draw(
     distributions: Mapping[str, BaseDistribution],
 ) -> dict[str, Any]:
     """Returns a value for each parameter, asking the sampler as Optuna's own `ask` does."""
-    optuna_study = study.optuna_study(storage, n_drawn=trial.number)
+    optuna_study = study.optuna_study(storage)
     sampler: BaseSampler = optuna_study.sampler
     sampler.before_trial(optuna_study, trial)
     together = sampler.infer_relative_search_space(optuna_study, trial)

@@ -10,7 +10,8 @@
     │   TrialNotFinished  InvalidSetting  NoHome  InvalidStorage  InsecureStorage
     │   OpenStorageFile  NetworkFilesystem  AccessDenied  NoSuchDatabase
     │   NotPostgres  TlsFailed  StudyBusy  PortTaken  NoDefaultSpace
-    │   NothingComplete  CodeDiffers  DatabaseNotEmpty  OtherDevice  MissingTool
+    │   NothingComplete  CodeDiffers  DatabaseNotEmpty  MissingExtra
+    │   UnfitSource  TooFewSourceTrials  OtherDevice
     │   NoDefaultLimits  NoSuchLimits  NotLearned  InvalidFile  InvalidInterpreter
     ├── RunFailed                the parameters' own fault: not tried again
     │   Diverged  InvalidResult
@@ -136,12 +137,6 @@ class OtherDevice(UsageError):
     """The results of study {study!r} come from {kind}, and here is {here}. Work for it on the same
     kind of device, start another study with --new-study NAME, or accept mixed results with
     --allow-mixed-devices.
-    """
-
-
-class MissingTool(UsageError):
-    """--log {name} needs a package that is not installed here. Install it with
-    `pip install 'hpsearch[{name}]'`.
     """
 
 
@@ -407,4 +402,22 @@ class NothingComplete(UsageError):
 class CodeDiffers(UsageError):
     """The results of study {study!r} come from other code: {differences}. Use the same code, start
     another study with --new-study NAME, or accept mixed results with --allow-code-change.
+    """
+
+
+class MissingExtra(UsageError):
+    """{what} needs the package {package}, which is not installed. Install it with
+    `pip install 'hpsearch[{extra}]'`.
+    """
+
+
+class UnfitSource(UsageError):
+    """The study {source!r} cannot start this search: {problem}. Give --warm-start a study over
+    the same parameters, or leave it out.
+    """
+
+
+class TooFewSourceTrials(UsageError):
+    """The study {source!r} has {n} complete trial(s) inside this search space, and a warm start
+    needs {needed}. Finish more there with --trials, widen the ranges, or leave --warm-start out.
     """

@@ -61,7 +61,7 @@ def largest(space: SearchSpace) -> dict[str, Any]:
     return space.decode(params)
 
 
-def _size(hyperparams: Mapping[str, Any]) -> tuple[float, float, float]:
+def _size(hyperparams: Mapping[str, Any]) -> tuple[float, ...]:
     net_arch = hyperparams.get("net_arch", [])
     nets = net_arch.values() if isinstance(net_arch, dict) else [net_arch]
     weights = sum(a * b for net in nets for a, b in itertools.pairwise(net))
@@ -70,8 +70,8 @@ def _size(hyperparams: Mapping[str, Any]) -> tuple[float, float, float]:
     simba = 8 * sum(n * n for net in nets for n in net)
     if hyperparams.get("policy") == "SimbaPolicy":
         weights = simba
-    sizes = (hyperparams.get("batch_size", 0), hyperparams.get("buffer_size", 0))
-    return (weights + units, *sizes)
+    names = ("batch_size", "buffer_size", "num_envs")
+    return (weights + units, *(hyperparams.get(name, 0) for name in names))
 
 
 def check_machine(spec: Spec, *, python: str | None = None) -> MachineCheck:

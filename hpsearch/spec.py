@@ -17,7 +17,8 @@ from hpsearch.duration import parse_duration
 from hpsearch.exceptions import InvalidValue, NoDefaultLimits, NoDefaultSpace, SpecDiffers
 from hpsearch.metric import parse_metric
 from hpsearch.objectives.limits import BUILT_IN, check_limits, load_limits
-from hpsearch.samplers.cma_es import SAMPLERS, VERSION
+from hpsearch.samplers.by_name import OURS, SAMPLERS, VERSION
+from hpsearch.samplers.prior import Prior
 from hpsearch.samplers.space import check_searchable, corner, modified
 
 CMA_ES_MIN_POPSIZE = 4
@@ -45,6 +46,9 @@ class Spec:
       action_limits: limits of the action space; None leaves the task's own.
       sampler: its name.
       sampler_version: of the rule by which candidates follow from results.
+      startup: trials drawn uniformly at first; None for the sampler's own number.
+      warm_start: the older study that the search begins from.
+      prior: where that makes the search begin.
       device_kind: that all results come from; None for that of the first one.
     """
 
@@ -65,6 +69,9 @@ class Spec:
     action_limits: ActionLimits | None
     sampler: str
     sampler_version: int
+    startup: int | None
+    warm_start: str | None
+    prior: Prior | None
     device_kind: str | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -75,19 +82,26 @@ class Spec:
     def as_attributes(self) -> dict[str, Any]:
         """Returns the spec as other Optuna tools show it: one plain value a name."""
         values = self.as_json()
-        del values["distributions"]
+        del values["distributions"], values["prior"]
         values |= values.pop("budget")
         values["action_limits"] = self.action_limits.name if self.action_limits else "none"
         return {name: value for name, value in values.items() if value not in (None, {})}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Spec:
-        """Returns the spec that `as_json` wrote."""
+        """Returns the spec that `as_json` wrote, of this release or an earlier one."""
+        plain = {"startup": None, "warm_start": None, "prior": None, **plain}
         limits = plain["action_limits"]
         if limits:
             low, high = tuple(limits["low"]), tuple(limits["high"])
             limits = ActionLimits(name=limits["name"], low=low, high=high)
-        return cls(**{**plain, "budget": Budget(**plain["budget"]), "action_limits": limits})
+        prior = plain["prior"]
+        if prior:
+            covariance = tuple(tuple(row) for row in prior["covariance"])
+            mean, sigma = tuple(prior["mean"]), prior["sigma"]
+            prior = Prior(mean=mean, sigma=sigma, covariance=covariance)
+        budget = Budget(**plain["budget"])
+        return cls(**{**plain, "budget": budget, "action_limits": limits, "prior": prior})
 
     @property
     def fingerprint(self) -> str:
@@ -159,6 +173,8 @@ class Given:
     stored_limits: ActionLimits | None = None
     default_task: str = "quadruped-walk"
     sampler: str | None = None
+    startup: int | None = None
+    warm_start: str | None = None
     device_kind: str | None = None
 
 
@@ -203,6 +219,11 @@ def resolve(given: Given, base: Spec | None = None) -> Spec:
     sampler = _first(given.sampler, base and base.sampler, "cma-es")
     _check("--direction", direction, direction in ("maximize", "minimize"), "maximize or minimize")
     _check("--sampler", sampler, sampler in SAMPLERS, " or ".join(SAMPLERS))
+    startup = _first(given.startup, base and base.startup)
+    _check("--startup", startup, startup is None or startup >= 0, "0 or more")
+    warm_start = _first(given.warm_start, base and base.warm_start)
+    fits = warm_start is None or sampler == OURS
+    _check("--warm-start", warm_start, fits, f"left out with --sampler {sampler}")
     popsize = _first(given.popsize, base and base.popsize, 10)
     _check("--popsize", popsize, popsize >= CMA_ES_MIN_POPSIZE, f"{CMA_ES_MIN_POPSIZE} or more")
     num_envs = _first(
@@ -240,6 +261,9 @@ def resolve(given: Given, base: Spec | None = None) -> Spec:
         action_limits=limits,
         sampler=sampler,
         sampler_version=base.sampler_version if base else VERSION,
+        startup=startup,
+        warm_start=warm_start,
+        prior=base.prior if base else None,
         device_kind=_first(given.device_kind, base and base.device_kind),
     )
     if isinstance(objective, type):

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 
 import optuna
 import sqlalchemy as sa
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from hpsearch.base import seed_of
 from hpsearch.code_version import check_code, code_version
 from hpsearch.database.tables import runs, specs
 from hpsearch.database.transaction import Database
-from hpsearch.exceptions import ForeignStudy, NoStudies, NoSuchStudy, NoSuchTrial, StudyExists
-from hpsearch.samplers.cma_es import make_sampler
+from hpsearch.exceptions import (
+    ForeignStudy,
+    NoStudies,
+    NoSuchStudy,
+    NoSuchTrial,
+    StudyExists,
+    UnfitSource,
+)
+from hpsearch.samplers.by_name import make_sampler
+from hpsearch.samplers.prior import Prior
+from hpsearch.samplers.warm_start import prior_from
 from hpsearch.spec import Given, Spec, check_same, resolve
 
 
@@ -30,16 +40,21 @@ class Study:
     spec: Spec
     code: dict[str, str]
 
-    def optuna_study(self, storage: BaseStorage, *, n_drawn: int = 0) -> optuna.Study:
-        """Returns Optuna's study on `storage`, with our sampler.
+    @cached_property
+    def sampler(self) -> BaseSampler:
+        """Who draws the candidates; it remembers what it was told while this object lives."""
+        return make_sampler(
+            self.spec.sampler,
+            popsize=self.spec.popsize,
+            seed=self.spec.seed,
+            space=self.spec.search_space().distributions,
+            startup=self.spec.startup,
+            prior=self.spec.prior,
+        )
 
-        Args:
-          storage: Optuna's storage, inside a transaction of ours or not.
-          n_drawn: trials drawn so far; makes each draw's random stream its own.
-        """
-        seed = seed_of(self.spec.seed, "sampler", n_drawn)
-        sampler = make_sampler(self.spec.sampler, popsize=self.spec.popsize, seed=seed)
-        return optuna.load_study(study_name=self.name, storage=storage, sampler=sampler)
+    def optuna_study(self, storage: BaseStorage) -> optuna.Study:
+        """Returns Optuna's study on `storage`, inside a transaction of ours or not."""
+        return optuna.load_study(study_name=self.name, storage=storage, sampler=self.sampler)
 
     def trials(self) -> list[FrozenTrial]:
         """Returns all trials in the order of their numbers."""
@@ -92,12 +107,18 @@ def launch_study(
       CodeDiffers: its results come from other code.
       StudyExists: it exists and `new` was asked for.
       ForeignStudy: Optuna has a study of this name that is not ours.
+      NoSuchStudy: there is no study to start from.
+      UnfitSource: that study searched something else.
+      TooFewSourceTrials: too few of its trials can be used.
     """
     name = name or resolve(given).default_name
     try:
         study = open_study(database, name)
     except NoSuchStudy:
-        created = _create(database, name, resolve(given), 100 if target is None else target)
+        spec = resolve(given)
+        if spec.warm_start is not None:
+            spec = replace(spec, prior=_warm_prior(database, spec.warm_start, spec))
+        created = _create(database, name, spec, 100 if target is None else target)
         if created:
             return created, True
         study = open_study(database, name)
@@ -134,6 +155,25 @@ def _create(database: Database, name: str, spec: Spec, target: int) -> Study | N
     except optuna.exceptions.DuplicatedStudyError:
         return None
     return Study(database=database, id=study_id, name=name, spec=spec, code=code_version(spec))
+
+
+def _warm_prior(database: Database, source: str, spec: Spec) -> Prior:
+    """Returns where a search begins that follows the study `source`, ours or Optuna's own.
+
+    Raises:
+      NoSuchStudy: no study has this name.
+      UnfitSource: it optimised more than one value, or other parameters.
+      TooFewSourceTrials: too few of its trials lie in the search space.
+    """
+    storage = database.optuna
+    studies = {each.study_name: each for each in storage.get_all_studies()}
+    if source not in studies:
+        raise NoSuchStudy(name=source, known=", ".join(studies) or "none yet")
+    if len(studies[source].directions) > 1:
+        raise UnfitSource(source=source, problem="it optimised more than one value")
+    trials = storage.get_all_trials(studies[source]._study_id, deepcopy=False)
+    direction = studies[source].directions[0]
+    return prior_from(source, trials, direction, spec.search_space().distributions)
 
 
 def open_study(database: Database, name: str | None) -> Study:

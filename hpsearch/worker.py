@@ -21,23 +21,22 @@ from typing import Any, TypeVar
 from sqlalchemy.dialects.postgresql import insert
 
 from hpsearch import plugins
+from hpsearch.accounts import Accounts
 from hpsearch.attempt import Attempt, Outcome
 from hpsearch.attempt_log import AttemptLog
-from hpsearch.base import Budget, Purpose
+from hpsearch.base import Purpose
 from hpsearch.code_version import check_code, code_version
 from hpsearch.comparable import Reference, contended, marked, reference
 from hpsearch.curve_log import CurveLog, Curves, open_logs
 from hpsearch.database.engine import is_transient
 from hpsearch.database.tables import workers
-from hpsearch.ending import End, now, release, stop_study
-from hpsearch.exceptions import DatabaseUnavailable, InvalidResult, OtherDevice
+from hpsearch.ending import now
+from hpsearch.exceptions import DatabaseUnavailable
 from hpsearch.gpu_lease import GpuLease
 from hpsearch.keeper import Keeper
-from hpsearch.metric import Metric, parse_metric
 from hpsearch.process import ChildProcess, interpreter_path
 from hpsearch.queue import Lease, Nothing, claim
 from hpsearch.settings import settings
-from hpsearch.spool import Delivery, deliver, keep, kept
 from hpsearch.study import Study
 
 T = TypeVar("T")
@@ -110,7 +109,9 @@ class Worker:
         self._leaving = False
         self._signal: int | None = None
         self._child: ChildProcess | None = None
-        self._metric: Metric = parse_metric(study.spec.metric, study.spec.task_metrics())
+        self._accounts = Accounts(
+            study, mixed_devices=allow_mixed_devices, patiently=self._patiently, say=say
+        )
 
     def work(self) -> int:
         """Works until there is nothing left to do, or a signal comes.
@@ -177,7 +178,8 @@ class Worker:
             self._say(str(error))
 
     def _loop(self) -> int:
-        self._deliver_kept()
+        self._accounts.deliver_kept()
+        self._leaving = self._accounts.other_device
         idle_since = time.monotonic()
         while self._signal is None and not self._leaving:
             self._wait_for_disk()
@@ -279,7 +281,7 @@ class Worker:
         if child is None:
             child = ChildProcess(log, python=self._python)
         child.log = log
-        against = self._patiently(self._reference)
+        against = self._reference()
         keeper = Keeper(self._study, lease, log)
         curves = Curves(partial(self._open_logs, lease), self._say)
         try:
@@ -291,7 +293,9 @@ class Worker:
             outcome = dataclasses.replace(outcome, result=marked(outcome.result, against))
         outcome = self._judged(outcome, lease)
         # What the child said is stored before its simulator closes, which may hang.
-        self._say(f"{name}: {self._account(lease.attempt_id, lease.budget, outcome, log.tail())}")
+        said = self._accounts.account(lease.attempt_id, lease.budget, outcome, log.tail())
+        self._leaving = self._leaving or self._accounts.other_device
+        self._say(f"{name}: {said}" + ("; leaving" if self._leaving else ""))
         curves.ended(outcome.result)
         if outcome.again:
             self._child = child
@@ -312,9 +316,15 @@ class Worker:
             outcome, kind="declined", reason="contended", detail=detail, result=None
         )
 
-    def _reference(self) -> Reference:
-        with self._study.database.transaction() as connection:
-            return reference(connection, self._study)
+    def _reference(self) -> Reference | None:
+        """Returns what the result is compared with; None while the database is away."""
+        try:
+            with self._study.database.transaction() as connection:
+                return reference(connection, self._study)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            return None
 
     def _open_logs(self, lease: Lease) -> list[CurveLog]:
         run = lease.label.replace(" ", "-")
@@ -334,85 +344,3 @@ class Worker:
             "seed": lease.seed,
             "budget": dataclasses.asdict(lease.budget),
         }
-
-    def _deliver(self, delivery: Delivery) -> bool | None:
-        """Delivers, keeping it on disk while the database is away; None if it still is."""
-        delivering = partial(deliver, self._study, delivery, mixed_devices=self._mixed)
-        try:
-            return delivering()
-        except Exception as error:
-            if not is_transient(error):
-                raise
-        path = keep(self._study, delivery)
-        counts = self._patiently(delivering)
-        if counts is not None:
-            path.unlink(missing_ok=True)
-        return counts
-
-    def _deliver_kept(self) -> None:
-        for path, delivery in kept(self._study):
-            delivering = partial(deliver, self._study, delivery, mixed_devices=self._mixed)
-            try:
-                counts = self._patiently(delivering)
-            except OtherDevice as error:
-                self._decline(delivery.attempt_id, "other device", str(error), delivery.log_tail)
-                counts = False
-            if counts is not None:
-                path.unlink(missing_ok=True)
-                word = "delivered" if counts else "superseded"
-                self._say(f"{word} a result that was kept on disk: {delivery.attempt_id}")
-
-    def _account(
-        self, attempt_id: uuid.UUID, budget: Budget, outcome: Outcome, log_tail: str
-    ) -> str:
-        """Writes the outcome into the database, however long that is away; says it in words."""
-        study, result, value = self._study, outcome.result, None
-        if result is not None:
-            try:
-                value = self._metric.value(result, outcome.curve, budget)
-            except InvalidResult as error:
-                outcome = Outcome(
-                    kind="failed", reason=error.reason, detail=str(error), curve=outcome.curve
-                )
-        if outcome.kind in ("result", "failed"):
-            delivery = Delivery(
-                attempt_id=attempt_id,
-                result=outcome.result,
-                value=value,
-                reason=outcome.reason,
-                detail=outcome.detail,
-                curve=outcome.curve,
-                log_tail=log_tail,
-            )
-            try:
-                counts = self._deliver(delivery)
-            except OtherDevice as error:
-                return self._decline(attempt_id, "other device", str(error), log_tail)
-            if counts is None:
-                return "kept on disk until the database is back"
-            if not counts:
-                return "superseded: the run went on without this attempt"
-            if result is None or value is None:
-                return f"failed: {outcome.reason}"
-            said = f"{value:.4g} after {result.num_timesteps} timesteps"
-            return "; ".join([said, *contended(result)])
-        if outcome.kind == "declined":
-            return self._decline(attempt_id, outcome.reason, outcome.detail, log_tail)
-        if outcome.kind == "lost":
-            return "the lease was lost; leaving the run to others"
-        end = End.PREEMPTED if outcome.kind == "preempted" else End.CRASHED
-        reason, detail = outcome.reason, outcome.detail
-        self._patiently(
-            partial(release, study, attempt_id, end, reason, detail, log_tail=log_tail)
-        )
-        if outcome.kind == "refused":
-            self._patiently(partial(stop_study, study, detail))
-            return detail
-        return f"{end}: {reason}"
-
-    def _decline(self, attempt_id: uuid.UUID, reason: str, detail: str, log_tail: str) -> str:
-        """Gives a run back that this machine is not for; says it in words."""
-        self._leaving = self._leaving or reason == "other device"
-        release_ = partial(release, self._study, attempt_id, End.DECLINED, reason, detail)
-        self._patiently(partial(release_, log_tail=log_tail))
-        return f"declined: {detail}" + ("; leaving" if self._leaving else "")

@@ -5,6 +5,7 @@ Imports jax, so it is imported only when a run begins, after `prepare_jax`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,6 +43,11 @@ class Agent(Protocol):
     @property
     def n_updates(self) -> int:
         """Gradient steps so far."""
+        ...
+
+    @property
+    def returns(self) -> Sequence[float]:
+        """Undiscounted, of the latest 100 episodes."""
         ...
 
     def compile(self) -> None:

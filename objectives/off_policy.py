@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,14 +17,16 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from hpsearch.exceptions import Diverged
 from hpsearch.objectives.clock import BudgetClock
+from hpsearch.objectives.collecting import ActionUnits, Collector, HostCollector
 from hpsearch.objectives.hyperparams import OffPolicyHyperparams
 from hpsearch.objectives.ledger import Ledger
 from hpsearch.objectives.memory import fits_device
 from hpsearch.objectives.networks import network_key
-from hpsearch.objectives.observations import Flat, Observations, RunningStatistics
+from hpsearch.objectives.observations import Observations
 from hpsearch.objectives.pace import Pace
-from hpsearch.objectives.programs import ProgramKey, Programs, programs
+from hpsearch.objectives.programs import ProgramKey, Programs, host_chunk, programs
 from hpsearch.objectives.replay_buffer import Filling, HostTable, Layout
+from hpsearch.objectives.tensor_env import TensorCollector, has_tensors
 from hpsearch.objectives.update import LOSSES, Learner, Numbers
 
 Look = Callable[[], bool]
@@ -62,10 +64,8 @@ class OffPolicyAgent:
         self._hp = hyperparams
         self._ledger = ledger
         self._observations = Observations(env.observation_space)
-        self._statistics = RunningStatistics(self._observations.dim, used=normalize)
-        self._action_low = space.low.reshape(-1)
-        self._action_range = (space.high - space.low).reshape(-1)
-        self._action_shape = space.shape
+        self._normalize = normalize
+        self._units = ActionUnits(space)
         layout = Layout(
             num_envs=env.num_envs,
             rows=max(hyperparams.n_steps, hyperparams.buffer_size // env.num_envs),
@@ -74,13 +74,17 @@ class OffPolicyAgent:
             n_steps=hyperparams.n_steps,
         )
         self.replay_on_host = not fits_device(layout.nbytes)
+        self._burst_steps = hyperparams.gradient_steps
+        if self._burst_steps < 0:
+            self._burst_steps = hyperparams.train_freq * env.num_envs
         networks = network_key(
             algo, hyperparams, actor_dim=self._observations.actor_dim,
             observation_dim=layout.observation_dim, action_dim=layout.action_dim,
         )  # fmt: skip
         self._key = ProgramKey(
             networks=networks, layout=layout, batch_size=hyperparams.batch_size,
-            on_host=self.replay_on_host,
+            host_chunk=host_chunk(layout, hyperparams.batch_size, self._burst_steps)
+            if self.replay_on_host else 0,
         )  # fmt: skip
         self._seed = seed
         self._rng = np.random.default_rng(seed)
@@ -88,6 +92,7 @@ class OffPolicyAgent:
         self._n_rows = 0
         self._noise_draws = 0
         self._steps_with_noise = 0
+        self._collector: Collector
         self._programs: Programs
         self._learner: Learner
         self._table: Any
@@ -95,6 +100,13 @@ class OffPolicyAgent:
     def compile(self) -> None:
         """Compiles all that training and evaluation call, and begins with new parameters."""
         self._programs = programs(self._key)
+        layout = self._key.layout
+        if has_tensors(self.env) and not self._observations.in_groups:
+            self._collector = TensorCollector(self.env, layout, normalize=self._normalize)
+        else:
+            self._collector = HostCollector(
+                self.env, self._observations, layout, normalize=self._normalize
+            )
         root = np.asarray(jax.random.PRNGKey(self._seed))
         # The first key is used as sbx uses it; the others are of their own streams.
         self._noise_key, self._draw_key = (
@@ -121,10 +133,16 @@ class OffPolicyAgent:
         learner = self._learner
         return learner.actor, learner.critics, learner.targets, learner.log_ent_coef
 
+    @property
+    def returns(self) -> Sequence[float]:
+        """Undiscounted, of the latest 100 episodes."""
+        return self._collector.returns
+
     def predict(self, observations: Any) -> npt.NDArray[np.float32]:
         """Returns the actions `[N, A]` without noise; statistics stay as they are."""
         flat = self._observations.flat(observations)
-        return self._in_units(self._programs.act(self._learner.actor, flat, self._statistics.now))
+        statistics = self._collector.statistics
+        return self._units.of(self._programs.act(self._learner.actor, flat, statistics))
 
     def learn(self, clock: BudgetClock, max_timesteps: int, look: Look) -> None:
         """Trains until `look` says no or the steps are used up.
@@ -138,8 +156,7 @@ class OffPolicyAgent:
           Diverged: an action, observation, reward or loss was not finite.
         """
         hp, pace = self._hp, Pace(clock.train_seconds)
-        observations = self._observations.flat(self.env.reset())
-        self._statistics.see(observations)
+        observations = self._collector.reset()
         while True:
             if hp.sde_sample_freq < 1:
                 self._steps_with_noise = 0
@@ -149,52 +166,32 @@ class OffPolicyAgent:
                     return
             if self.num_timesteps <= hp.learning_starts:
                 continue
-            n_steps = hp.gradient_steps
-            if n_steps < 0:
-                n_steps = hp.train_freq * self.env.num_envs
             progress = max(clock.spent / clock.train_seconds, self.num_timesteps / max_timesteps)
-            if not self._burst(n_steps, pace, self._numbers(progress), look):
+            if not self._burst(self._burst_steps, pace, self._numbers(progress), look):
                 return
 
-    def _step(self, observations: Flat) -> Flat:
+    def _step(self, observations: Any) -> Any:
         """Makes one step of all environments and stores it; returns what follows."""
         hp, layout = self._hp, self._key.layout
+        actions: Any
         if self.num_timesteps < hp.learning_starts and not (hp.use_sde and hp.use_sde_at_warmup):
             shape = (layout.num_envs, layout.action_dim)
             actions = self._rng.uniform(-1.0, 1.0, shape).astype(np.float32)
         else:
-            actions = np.asarray(
-                self._programs.explore(self._learner.actor, observations, self._statistics.now,
-                                       self._noise_key, self._next_noise())
+            actions = self._programs.explore(
+                self._learner.actor, observations, self._collector.statistics, self._noise_key,
+                self._next_noise(),
             )  # fmt: skip
-        shown, rewards, dones, infos = self.env.step(self._in_units(actions))
+        transitions, following = self._collector.step(observations, actions)
         self.num_timesteps += layout.num_envs
-        following = self._observations.flat(shown)
-        self._statistics.see(following)
-        o, a = layout.observation_dim, layout.action_dim
-        transitions = np.empty((layout.num_envs, layout.width), np.float32)
-        transitions[:, :o] = observations
-        transitions[:, o : o + a] = actions
-        transitions[:, o + a : 2 * o + a] = following
-        transitions[:, -3], transitions[:, -2], transitions[:, -1] = rewards, dones, 0.0
-        for index in np.flatnonzero(dones):
-            info = infos[index]
-            if "terminal_observation" in info:
-                last = self._observations.flat(info["terminal_observation"])
-                transitions[index, o + a : 2 * o + a] = last
-            transitions[index, -1] = bool(info.get("TimeLimit.truncated", False))
-        self._store(transitions)
-        return following
-
-    def _store(self, transitions: Flat) -> None:
         if self.replay_on_host:
-            self._table.insert(transitions, self._row)
+            self._table.insert(np.asarray(transitions), self._row)
         else:
             self._table = self._programs.insert(self._table, transitions, np.int32(self._row))
-        rows = self._key.layout.rows
-        self._filling = Filling(np.int32(min(self._n_rows + 1, rows)), np.int32(self._row))
-        self._n_rows = min(self._n_rows + 1, rows)
-        self._row = (self._row + 1) % rows
+        self._n_rows = min(self._n_rows + 1, layout.rows)
+        self._filling = Filling(np.int32(self._n_rows), np.int32(self._row))
+        self._row = (self._row + 1) % layout.rows
+        return following
 
     def _next_noise(self) -> np.int32:
         """Returns the number of the noise to act with; gSDE keeps one for some steps."""
@@ -206,12 +203,6 @@ class OffPolicyAgent:
             due = True
         self._noise_draws += due
         return np.int32(self._noise_draws)
-
-    def _in_units(self, actions: Any) -> npt.NDArray[np.float32]:
-        """Returns actions of [-1, 1] in the environment's units."""
-        scaled = self._action_low + 0.5 * (np.asarray(actions) + 1.0) * self._action_range
-        shaped: npt.NDArray[np.float32] = scaled.reshape((-1, *self._action_shape))
-        return shaped.astype(np.float32)
 
     def _numbers(self, progress: float) -> Numbers:
         hp = self._hp
@@ -240,6 +231,7 @@ class OffPolicyAgent:
         Raises:
           Diverged: a loss is NaN or infinite.
         """
+        statistics = self._collector.statistics
         with self._ledger.phase("update"):
             while n_steps > 0:
                 began = time.perf_counter()
@@ -248,11 +240,9 @@ class OffPolicyAgent:
                 if self.replay_on_host:
                     n = min(n, self._key.host_chunk)
                     n_drawn = self._key.host_chunk * self._hp.batch_size
-                    source = self._table.draw(
-                        self._filling, self._statistics.now, self._hp.gamma, n_drawn
-                    )
+                    source = self._table.draw(self._filling, statistics, self._hp.gamma, n_drawn)
                 self._learner = self._programs.update(
-                    self._learner, source, self._filling, self._statistics.now, numbers,
+                    self._learner, source, self._filling, statistics, numbers,
                     self._draw_key, np.int32(n),
                 )  # fmt: skip
                 # Waits for the chunk.

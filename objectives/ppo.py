@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from hpsearch.exceptions import Diverged
 from hpsearch.objectives.clock import BudgetClock
+from hpsearch.objectives.environment import recent_returns
 from hpsearch.objectives.hyperparams import PpoHyperparams
 from hpsearch.objectives.ledger import Ledger
 from hpsearch.objectives.networks import ACTIVATIONS, OPTIMIZERS
@@ -101,16 +103,21 @@ class PpoAgent:
             policy["optimizer_class"] = OPTIMIZERS[hp.optimizer_class]
         if hp.optimizer_kwargs:
             policy["optimizer_kwargs"] = dict(hp.optimizer_kwargs)
-        linear = hp.learning_rate_schedule == "linear"
-        self._model = _Ppo(
-            hp.policy, env, seed=seed, policy_kwargs=policy,
-            learning_rate=(lambda left: left * hp.learning_rate) if linear else hp.learning_rate,
-            n_steps=hp.n_steps, batch_size=max(2, env.num_envs * hp.n_steps // hp.n_minibatches),
-            n_epochs=hp.n_epochs, gamma=hp.gamma, gae_lambda=hp.gae_lambda,
-            clip_range=hp.clip_range, normalize_advantage=hp.normalize_advantage,
-            ent_coef=hp.ent_coef, vf_coef=hp.vf_coef, max_grad_norm=hp.max_grad_norm,
-            target_kl=hp.target_kl, rollout_buffer_class=_PacedBuffer,
-        )  # fmt: skip
+        rate: Any = hp.learning_rate
+        if hp.learning_rate_schedule == "linear":
+            rate = lambda left: left * hp.learning_rate  # noqa: E731
+        batch_size = max(2, env.num_envs * hp.n_steps // hp.n_minibatches)
+        with warnings.catch_warnings():
+            # Of a smaller rest of the rollout, which our buffer leaves out.
+            warnings.filterwarnings("ignore", "You have specified a mini-batch size")
+            self._model = _Ppo(
+                hp.policy, env, seed=seed, policy_kwargs=policy,
+                learning_rate=rate, n_steps=hp.n_steps, batch_size=batch_size,
+                n_epochs=hp.n_epochs, gamma=hp.gamma, gae_lambda=hp.gae_lambda,
+                clip_range=hp.clip_range, normalize_advantage=hp.normalize_advantage,
+                ent_coef=hp.ent_coef, vf_coef=hp.vf_coef, max_grad_norm=hp.max_grad_norm,
+                target_kl=hp.target_kl, rollout_buffer_class=_PacedBuffer,
+            )  # fmt: skip
         self._model.ledger = ledger
         self._model.set_logger(Logger(None, []))
 
@@ -148,6 +155,11 @@ class PpoAgent:
     def n_updates(self) -> int:
         """Minibatches learned from so far."""
         return int(self._model.n_minibatches_learned)
+
+    @property
+    def returns(self) -> Sequence[float]:
+        """Undiscounted, of the latest 100 episodes."""
+        return recent_returns(self.env)
 
     @property
     def losses(self) -> dict[str, float]:

@@ -29,7 +29,13 @@ MAX_PROGRAMS = 8
 """Sets kept in one process; the persistent cache keeps all of them on disk."""
 
 HOST_CHUNK_BYTES = 32 << 20
-"""Most that travels at once from a table that stays on the host."""
+"""Most that travels at once from a table that stays on the host, unless one batch is more."""
+
+
+def host_chunk(layout: Layout, batch_size: int, gradient_steps: int) -> int:
+    """Returns for how many updates, of a burst of `gradient_steps`, batches travel at once."""
+    batch_bytes = 4 * batch_size * layout.width
+    return max(1, min(gradient_steps, HOST_CHUNK_BYTES // batch_bytes))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,19 +46,14 @@ class ProgramKey:
       networks: their key.
       layout: of the table.
       batch_size: transitions of one update.
-      on_host: whether the table stays on the host, so that batches are an argument.
+      host_chunk: updates whose batches travel at once from a table on the host; 0 for a table on
+        the device.
     """
 
     networks: NetworkKey
     layout: Layout
     batch_size: int
-    on_host: bool
-
-    @property
-    def host_chunk(self) -> int:
-        """Updates whose batches travel at once from a table on the host."""
-        batch_bytes = 4 * self.batch_size * (self.layout.width + 1)
-        return max(1, min(64, HOST_CHUNK_BYTES // batch_bytes))
+    host_chunk: int
 
 
 class Programs:
@@ -93,7 +94,7 @@ class Programs:
             scalar, scalar, scalar, scalar, scalar, scalar,
             policy_delay=integer, n_target_quantiles=integer,
         )  # fmt: skip
-        if key.on_host:
+        if key.host_chunk:
             rows = key.host_chunk * key.batch_size
             batch = Batch(
                 _array(np.float32, rows, o), _array(np.float32, rows, layout.action_dim),
@@ -128,7 +129,7 @@ class Programs:
         size = self.key.batch_size
 
         def one(i: Any, learner: Learner) -> Learner:
-            if self.key.on_host:
+            if self.key.host_chunk:
                 parts = (jax.lax.dynamic_slice_in_dim(each, i * size, size) for each in source)
                 batch = Batch(*parts)
             else:

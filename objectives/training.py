@@ -5,6 +5,7 @@ Nothing heavy is imported before a run begins, and jax only after its settings a
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -137,7 +138,7 @@ class Training:
         with ledger.phase("evaluate"), self._evaluating(env):
             returns, metrics = self._evaluate(agent, budget.n_eval_episodes, evaluation_seed)
             more = self._look_closer(agent)
-        return TrialResult(
+        result = TrialResult(
             mean_reward=float(returns.mean()),
             std_reward=float(returns.std()),
             num_timesteps=agent.num_timesteps,
@@ -147,7 +148,7 @@ class Training:
             cpu_seconds=cpu_seconds() - conditions.cpu_seconds_before,
             metrics={**metrics, "standing_return": standing},
             device=device_in_words(),
-            ledger=ledger.totals(),
+            ledger={},
             conditions={
                 **conditions.found,
                 "compilations": compilations.n,
@@ -155,6 +156,10 @@ class Training:
                 **more,
             },
         )
+        with ledger.phase("save"):
+            # Its table may be large, and to free it takes time.
+            del agent
+        return dataclasses.replace(result, ledger=ledger.totals())
 
     def check(self, hyperparams: Hyperparams) -> None:
         """Refuses hyper-parameters that no run of this study can use; before any run.
@@ -232,15 +237,12 @@ class Training:
         self, agent: Agent, clock: BudgetClock, ledger: Ledger, max_timesteps: int, report: Report
     ) -> None:
         """Trains until the clock or the steps are used up; the clock is paused afterwards."""
-        from hpsearch.objectives.environment import recent_returns
-
-        returns = recent_returns(agent.env)
         reported_at = 0.0
 
         def measure(*, last: bool = False) -> None:
             nonlocal reported_at
             with clock.paused(), ledger.phase("save"):
-                reported_at = clock.spent
+                reported_at, returns = clock.spent, agent.returns
                 report(
                     Measurement(
                         train_seconds=reported_at,

@@ -1,37 +1,127 @@
-"""The samplers by name: CMA-ES, and two to compare it with."""
+"""CMA-ES that wastes no trial: rebuilt from the finished trials, never stored."""
 
 from __future__ import annotations
 
-import warnings
+import threading
+from collections.abc import Mapping
+from typing import Any
 
-from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.search_space import IntersectionSearchSpace
+from optuna.trial import FrozenTrial
 
-from hpsearch.exceptions import UnknownName
+from hpsearch.base import seed_of
+from hpsearch.samplers.history import DRAWN, finished_trials, stored_vectors
+from hpsearch.samplers.memory import Memory
+from hpsearch.samplers.prior import Prior
 
-SAMPLERS = ("cma-es", "random", "tpe")
-VERSION = 1
-"""Of the rule by which candidates follow from results; part of a study's spec."""
 
+class CmaEsSampler(BaseSampler):
+    """CMA-ES whose state follows from the finished trials alone.
 
-def make_sampler(name: str, *, popsize: int, seed: int) -> BaseSampler:
-    """Returns a new sampler.
+    They are told in the order of their `told_index`, in groups of popsize, whatever distribution
+    they were drawn from; a trailing incomplete group waits. What failed by its parameters is last
+    in its group. Ranks are told, not values. The next candidate follows from this history and the
+    trial's number, whoever asks; on the same packages and machine to the last bit. The memory of
+    what was told already only saves time.
 
-    Args:
-      name: one of `SAMPLERS`.
-      popsize: points per generation of CMA-ES; at least 4.
-      seed: of the sampler's own random numbers; two workers must not share one.
+    Ten points are drawn for each trial, and the one is run that a Gaussian process on the latest
+    results expects most of. Unlike the distribution it sees every result at once.
 
-    Raises:
-      UnknownName: there is no such sampler.
+    Decided by `benchmarks/sampler_quality.py --variants`: quality of what 100 trials at 10 workers
+    pick, against this sampler, in shares of a landscape's range; first on a made-up SAC, then on
+    four real ones, 40 repeats of each, with 95 % intervals. A variant was to be adopted if it was
+    better on both beyond the interval.
+
+    - Choosing among ten points is what counts: without it -0.030 +-0.022 and -0.046 +-0.023, so
+      it was adopted. Five, 20 and 50 points made no difference that 24 repeats showed.
+    - Results from an older distribution are told plainly. Limiting the length of their step
+      changes -0.007 +-0.008 and +0.002 +-0.011, weighting by age (0.8 for each update)
+      -0.001 +-0.014 and +0.003 +-0.016. Without the choice among ten points ageing would have
+      helped: from -0.030 to -0.009 and from -0.046 to -0.036.
+    - Old vectors are moved into the cell of the integer that was run. It hardly matters (without
+      it 0.000 and -0.001 +-0.002); it is done because only then what is told was run.
+    - Another population: 6 gives +0.017 +-0.015 and +0.008 +-0.018, 16 gives -0.003 +-0.018 and
+      +0.021 +-0.019. Each is better on one kind alone, so popsize is left to the user, 10 if not
+      given.
+    - Restarts when the step size fell six times in a row: -0.004 +-0.005 and -0.008 +-0.007. The
+      search starts again only when `cmaes` calls it converged, which takes hundreds of trials.
+    - CatCMA with margin, with the index of the network (or switches) unordered: -0.008 +-0.020
+      and -0.001 +-0.020.
+    - Ten trials drawn uniformly first: +0.002 +-0.014 and -0.009 +-0.021.
     """
-    if name == "random":
-        return RandomSampler(seed=seed)
-    if name == "tpe":
-        return TPESampler(seed=seed)
-    if name != "cma-es":
-        raise UnknownName(kind="sampler", name=name, known=", ".join(SAMPLERS))
-    with warnings.catch_warnings():
-        # The margin, which keeps integers from collapsing to one value, is marked experimental.
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return CmaEsSampler(with_margin=True, popsize=popsize, seed=seed, n_startup_trials=1)
+
+    memory_type = Memory
+
+    def __init__(
+        self,
+        *,
+        popsize: int,
+        seed: int,
+        space: Mapping[str, BaseDistribution] | None = None,
+        startup: int = 0,
+        prior: Prior | None = None,
+    ) -> None:
+        """Remembers the settings.
+
+        Args:
+          popsize: results per update.
+          seed: with a trial's number it decides what is drawn; workers share it.
+          space: what is searched; None for what the study's trials have in common.
+          startup: the first trials, drawn uniformly.
+          prior: where the search begins; None for the middle of the space.
+        """
+        self._popsize, self._seed, self._startup, self._prior = popsize, seed, startup, prior
+        self._space = space
+        self._common = IntersectionSearchSpace()
+        self._last: tuple[Any, Memory] | None = None
+        self._lock = threading.Lock()
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Returns the numeric parameters that have more than one value."""
+        space = self._common.calculate(study) if self._space is None else self._space
+        numeric = FloatDistribution | IntDistribution
+        return {n: d for n, d in space.items() if isinstance(d, numeric) and not d.single()}
+
+    def sample_relative(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        search_space: dict[str, BaseDistribution],
+    ) -> dict[str, Any]:
+        """Returns the candidate, and stores the vectors that were drawn for it."""
+        self._raise_error_if_multi_objective(study)
+        if not search_space or trial.number < self._startup:
+            return {}
+        with self._lock:
+            memory = self._memory(study, search_space)
+            memory.learn(finished_trials(study))
+            point = memory.candidate(seed_of(self._seed, "candidate", trial.number))
+            vectors = stored_vectors(point, memory.n_updates)
+        study._storage.set_trial_system_attr(trial._trial_id, DRAWN, vectors)
+        return memory.encoding.decode(point.encoded)
+
+    def _memory(self, study: optuna.Study, space: Mapping[str, BaseDistribution]) -> Memory:
+        """Returns what is remembered of this study in this space, if it is the last one asked."""
+        key = (study._study_id, study.direction, dict(space))
+        if self._last is None or self._last[0] != key:
+            memory = self.memory_type(space, study.direction, self._popsize, self._prior)
+            self._last = (key, memory)
+        return self._last[1]
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Returns a uniform value that seed, trial and parameter decide."""
+        self._raise_error_if_multi_objective(study)
+        seed = seed_of(self._seed, "uniform", trial.number, param_name)
+        uniform = RandomSampler(seed=seed)
+        return uniform.sample_independent(study, trial, param_name, param_distribution)

@@ -107,19 +107,23 @@ SAC_SMALL = Space(
     name="sac-small",
     distributions={
         "gamma": FloatDistribution(0.96, 0.995),
-        "learning_rate": FloatDistribution(1e-4, 2e-3, log=True),
+        "learning_rate": FloatDistribution(2e-4, 4e-3, log=True),
         "ent_coef_init": FloatDistribution(1e-3, 2e-2, log=True),
         "batch_size_pow": IntDistribution(6, 9),
         "net_arch_complexity": IntDistribution(0, 3),
-        "train_freq_pow": IntDistribution(0, 2),
-        "gradient_steps_pow": IntDistribution(0, 5),
-        "policy_delay_pow": IntDistribution(0, 3),
-        "tau": FloatDistribution(1e-3, 5e-2, log=True),
+        "train_freq_pow": IntDistribution(0, 1),
+        "gradient_steps_pow": IntDistribution(1, 5),
+        "policy_delay_pow": IntDistribution(0, 2),
+        "tau": FloatDistribution(2e-3, 5e-2, log=True),
     },
     decoder=sac_decoder(SMALL_NETWORKS),
     fixed={**SAC.fixed, "buffer_size": 400_000},
 )
-"""The same parameters for some ten environments on a CPU: smaller networks, batches, bursts."""
+"""The same parameters for tens of environments on a CPU: smaller networks, batches, bursts.
+
+A CPU makes a hundredth of a GPU's steps in a minute, so the ranges ask for more learning from
+each step: higher learning rates and at least two updates per burst.
+"""
 
 SAC_ROUGH = Space(
     name="sac-rough",

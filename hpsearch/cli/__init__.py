@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
+
+# The sampler's matrices are small: more threads cost more than they save, and round differently.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import sqlalchemy as sa
 import typer

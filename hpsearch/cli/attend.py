@@ -11,7 +11,7 @@ from hpsearch.base import Purpose
 from hpsearch.baselines import BaselineRun, read_runs
 from hpsearch.cli.options import err
 from hpsearch.cli.table import follow
-from hpsearch.launchers.local import LocalWorkers, alive_here, gpu_ids
+from hpsearch.launchers.local import LocalWorkers, alive_here, gpu_ids, living
 from hpsearch.progress import Progress, read_progress
 from hpsearch.study import Study
 
@@ -73,8 +73,7 @@ def attend(
     def going(progress: Progress) -> bool:
         if done(progress):
             return False
-        elsewhere = len(progress.workers) - alive_here(progress.workers)
-        return local.alive() > 0 or (elsewhere > 0 and not progress.stop)
+        return local.alive() > 0 or (living(progress.workers) > 0 and not progress.stop)
 
     patience = 0.0
     with _signals_interrupt():

@@ -32,6 +32,7 @@ from hpsearch.interpreter import default_task
 from hpsearch.launchers.local import gpu_ids
 from hpsearch.process import interpreter_path
 from hpsearch.progress import read_progress
+from hpsearch.samplers.by_name import SAMPLERS
 from hpsearch.spec import Given, Spec, resolve
 from hpsearch.study import Study, launch_study
 from hpsearch.worker import OnContention
@@ -110,7 +111,19 @@ def command(
         option("--range", help="NAME=LOW:HIGH[:log]: search another range."),
     ] = None,
     sampler: Annotated[
-        str | None, option("--sampler", help="Who draws the candidates.  [default: cma-es]")
+        str | None,
+        option(
+            "--sampler",
+            help=f"Who draws the candidates: {', '.join(SAMPLERS)}.  [default: cma-es]",
+        ),
+    ] = None,
+    startup: Annotated[
+        int | None,
+        option("--startup", help="First trials, drawn at random.  [default: none for cma-es]"),
+    ] = None,
+    warm_start: Annotated[
+        str | None,
+        option("--warm-start", help="Study over the same parameters to begin from."),
     ] = None,
     seed: Annotated[
         int | None, option("--seed", help="Where all randomness comes from.  [default: 0]")
@@ -164,6 +177,8 @@ def command(
         num_envs=num_envs,
         bounds=bounds,
         sampler=sampler,
+        startup=startup,
+        warm_start=warm_start,
         device_kind=device_kind,
     )
     if trials is not None and trials < 1:
@@ -207,6 +222,8 @@ def command(
     if n_workers == 0:
         err.print(f"no worker starts here; elsewhere: hpsearch worker --study {opened.name}")
         return
+    # What it needs and this machine lacks is told here, not by each worker.
+    _ = opened.sampler
     local = start_workers(
         opened,
         count=n_workers,

@@ -134,7 +134,7 @@ class Database:
 
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(is_transient),
-            wait=tenacity.wait_random_exponential(multiplier=0.1, max=5.0),
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=2.0),
             stop=lambda _: time.monotonic() - started > limit or give_up(),
             before_sleep=waiting,
             reraise=True,

@@ -31,6 +31,11 @@ def alive_here(workers: Sequence[tuple[str, int]]) -> int:
     return sum(host == platform.node() and psutil.pid_exists(pid) for host, pid in workers)
 
 
+def living(workers: Sequence[tuple[str, int]]) -> int:
+    """Returns how many of these workers live: those here as we see, others as they said."""
+    return alive_here(workers) + sum(host != platform.node() for host, _ in workers)
+
+
 @dataclass(kw_only=True)
 class _Local:
     device: str | None

@@ -86,6 +86,20 @@ def test_launch_replaces_a_worker_that_was_killed(hpsearch: Command, data_dir: P
     assert "4 of 4 finished" in out
 
 
+def test_launch_stays_for_a_worker_that_somebody_else_started_here(
+    hpsearch: Command, data_dir: Path
+) -> None:
+    hpsearch("launch", *SLOW, "--trials", "12", "--workers", "0", "--study", "s")
+    for _ in range(2):
+        hpsearch.start("worker", "--study", "s")
+    # One dies, so that it is not seen any more long before the other is done.
+    killed, _ = eventually(lambda: len(found := workers_of(data_dir)) == 2 and found)
+    eventually(lambda: children_of(killed))
+    killed.kill()
+    assert "12 of 12 finished" in hpsearch("launch", "--study", "s")
+    eventually(lambda: not workers_of(data_dir), 10)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
 def test_an_interrupted_launch_leaves_nothing_running_and_resumes(
     hpsearch: Command, data_dir: Path, number: int

@@ -18,6 +18,7 @@ from hpsearch.base import Budget, Measurement
 from hpsearch.exceptions import InvalidValue, UnsupportedTask
 from hpsearch.objectives import memory
 from hpsearch.objectives.device import prepare_jax
+from hpsearch.objectives.spaces import check_spaces
 from hpsearch.objectives.training import Training
 from tests.integration.test_training import TINY, run, setup
 
@@ -147,12 +148,11 @@ def test_groups_of_observations_refuse_rewards_of_several_steps() -> None:
 
 
 def test_images_are_refused() -> None:
-    from hpsearch.objectives.observations import Observations
-
+    vector, actions = spaces.Box(0, 1, (8,)), spaces.Box(0, 1, (1,))
     with pytest.raises(UnsupportedTask, match="like an image"):
-        Observations(spaces.Dict({"camera": spaces.Box(0, 1, (8, 8, 3))}))
+        check_spaces("t", spaces.Dict({"camera": spaces.Box(0, 1, (8, 8, 3))}), actions)
     with pytest.raises(UnsupportedTask, match="only its critics"):
-        Observations(spaces.Dict({"critic": spaces.Box(0, 1, (8,))}))
+        check_spaces("t", spaces.Dict({"critic": vector}), actions)
 
 
 @pytest.mark.parametrize("n_steps", [1, 3])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hpsearch.base import Budget, Measurement, Setup
+from hpsearch.base import Budget, Measurement, Setup, TrialResult
 from hpsearch.exceptions import (
     BrokenTask,
     Diverged,
@@ -99,6 +99,21 @@ class TestPendulum(ObjectiveContract):
 
     def make_objective(self) -> Training:
         return Training(setup("Pendulum-v1"))
+
+
+class TestPpoOnPendulum(ObjectiveContract):
+    # 32 steps make a minibatch of 6, and one of 2 is left over, which would be compiled anew.
+    hyperparams = {"n_steps": 8, "n_minibatches": 5, "n_epochs": 2, "net_arch": [16],  # noqa: RUF012
+                   "learning_rate_schedule": "linear"}  # fmt: skip
+    budget = Budget(train_seconds=3.0, n_eval_episodes=6)
+
+    def make_objective(self) -> Training:
+        return Training(setup("Pendulum-v1", algo="ppo"))
+
+    def check_result(self, result: TrialResult) -> None:
+        super().check_result(result)
+        assert result.conditions["compilations"] == 0
+        assert result.n_updates > 0 and result.ledger["update"] > 0
 
 
 class TestQuadrupedWalk(ObjectiveContract):

@@ -12,11 +12,19 @@ from optuna.distributions import (
 )
 
 from hpsearch.base import Params
-from hpsearch.exceptions import CategoricalSpace, InvalidRange, NotASearchSpace, UnknownName
-from hpsearch.samplers.cma_es import SAMPLERS, make_sampler
-from hpsearch.samplers.sac import SAC, SAC_SMALL
+from hpsearch.exceptions import (
+    CategoricalSpace,
+    InvalidRange,
+    MissingExtra,
+    NotASearchSpace,
+    UnknownName,
+)
+from hpsearch.samplers.by_name import SAMPLERS, make_sampler
+from hpsearch.samplers.ppo import PPO
+from hpsearch.samplers.sac import ROUGH, SAC, SAC_ENVS, SAC_ROUGH, SAC_SMALL, TUNED
 from hpsearch.samplers.space import Space, check_searchable, modified, trial_attributes
 from hpsearch.samplers.sphere import SPHERE
+from hpsearch.samplers.tqc import TQC, TQC_SMALL
 from hpsearch.testing import SearchSpaceContract
 
 PUBLISHED: dict[str, int | float] = {
@@ -46,6 +54,26 @@ class TestSac(SearchSpaceContract):
 
 class TestSacSmall(SearchSpaceContract):
     space = SAC_SMALL
+
+
+class TestSacRough(SearchSpaceContract):
+    space = SAC_ROUGH
+
+
+class TestSacEnvs(SearchSpaceContract):
+    space = SAC_ENVS
+
+
+class TestTqc(SearchSpaceContract):
+    space = TQC
+
+
+class TestTqcSmall(SearchSpaceContract):
+    space = TQC_SMALL
+
+
+class TestPpo(SearchSpaceContract):
+    space = PPO
 
 
 class TestSphere(SearchSpaceContract):
@@ -78,6 +106,17 @@ def test_the_published_optimum_decodes_to_the_published_tuned_set() -> None:
         "tau": 0.0023055560568780655,
         "train_freq": 1,
     }
+
+
+def test_the_published_tuned_set_can_be_imported() -> None:
+    assert modified(SAC, {"buffer_size": "2_000_000"}, {}).decode(PUBLISHED) == TUNED
+    rough = {"train_freq": 10, "gradient_steps": 320, "use_sde": True, "n_steps": 3}
+    assert {**TUNED, **rough} == ROUGH
+
+
+def test_the_searched_number_of_environments_decides_the_replay_ratio() -> None:
+    hyperparams = SAC_ENVS.decode({**PUBLISHED, "num_envs_pow": 9})
+    assert trial_attributes(hyperparams, 64)["replay_ratio"] == 32 / 512
 
 
 def test_the_search_itself_uses_the_smaller_buffer() -> None:
@@ -221,6 +260,8 @@ class TestCheckSearchable:
 class TestMakeSampler:
     @pytest.mark.parametrize("name", SAMPLERS)
     def test_each_sampler_searches_each_space(self, name: str) -> None:
+        if name == "gp":
+            pytest.importorskip("torch")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         for space in (SAC, SPHERE):
             study = optuna.create_study(sampler=make_sampler(name, popsize=4, seed=1))
@@ -230,6 +271,11 @@ class TestMakeSampler:
                 study.tell(trial, float(trial.number))
             assert len(study.trials) == 10
 
+    def test_a_missing_package_names_the_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+        with pytest.raises(MissingExtra, match=r"The sampler gp.*hpsearch\[gp\]"):
+            make_sampler("gp", popsize=4, seed=1)
+
     def test_an_unknown_name_lists_the_known_ones(self) -> None:
-        with pytest.raises(UnknownName, match="cma-es, random, tpe"):
+        with pytest.raises(UnknownName, match="cma-es, cma-es-optuna, "):
             make_sampler("cma", popsize=4, seed=1)

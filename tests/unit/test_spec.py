@@ -19,6 +19,7 @@ from hpsearch.exceptions import (
     UsageError,
     WrongSettings,
 )
+from hpsearch.samplers.prior import Prior
 from hpsearch.spec import Given, Spec, check_same, resolve
 
 
@@ -31,6 +32,8 @@ def test_the_defaults_are_the_tasks() -> None:
 
 def test_a_spec_survives_json() -> None:
     spec = resolve(Given(task="quadruped-walk", fix={"gamma": "0.98"}))
+    prior = Prior(mean=(0.5, 0.25), sigma=0.1, covariance=((1.0, 0.5), (0.5, 1.0)))
+    spec = dataclasses.replace(spec, warm_start="older", prior=prior)
     assert Spec.from_json(json.loads(json.dumps(spec.as_json()))) == spec
     assert "gamma" not in spec.distributions
 
@@ -47,6 +50,9 @@ def test_every_field_changes_the_fingerprint() -> None:
         Given(metric="auc"),
         Given(direction="minimize"),
         Given(num_envs=32),
+        Given(sampler="tpe"),
+        Given(startup=5),
+        Given(warm_start="older"),
     ]
     prints = {resolve(given).fingerprint for given in others} | {spec.fingerprint}
     assert len(prints) == len(others) + 1
@@ -84,6 +90,8 @@ def test_a_space_whose_code_changed_is_noticed() -> None:
         (Given(num_envs=0), InvalidValue, "--num-envs is 0"),
         (Given(seed=-1), InvalidValue, "--seed is -1"),
         (Given(sampler="cma"), InvalidValue, "--sampler is 'cma'.*cma-es"),
+        (Given(startup=-1), InvalidValue, "--startup is -1"),
+        (Given(sampler="tpe", warm_start="s"), InvalidValue, "--warm-start is 's'.*tpe"),
         (Given(budget="0"), InvalidBudget, "'0' is not a duration"),
         (Given(budget="soon"), InvalidBudget, "'soon' is not a duration"),
         (Given(bounds="a2"), InvalidLimits, "'a2'.*a1"),
