@@ -6,6 +6,7 @@ Imports torch, so it is imported only when it is asked for.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from hpsearch.exceptions import Diverged
 from hpsearch.objectives.clock import BudgetClock
+from hpsearch.objectives.environment import recent_returns
 from hpsearch.objectives.hyperparams import PpoHyperparams
 from hpsearch.objectives.ledger import Ledger
 from hpsearch.objectives.off_policy import Look
@@ -109,6 +111,11 @@ class TorchPpoAgent:
         if not self.n_updates:
             return {}
         return {name: float(self._model.logger.name_to_value[f"train/{name}"]) for name in LOSSES}
+
+    @property
+    def returns(self) -> Sequence[float]:
+        """Of the latest episodes."""
+        return recent_returns(self.env)
 
     def predict(self, observations: Any) -> npt.NDArray[np.float32]:
         """Returns the actions `[num_envs, action_dim]` without noise."""

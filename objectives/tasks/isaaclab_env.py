@@ -57,7 +57,10 @@ def open_isaaclab(
             if action_names and joints != list(action_names):
                 problem = f"the robot has {', '.join(joints)}, not {', '.join(action_names)}"
                 raise InvalidLimits(name="the task's", problem=problem, known="none")
-            env = LimitedVecEnv(Sb3VecEnvWrapper(raw), action_low, action_high, joints)
+            wrapped = Sb3VecEnvWrapper(raw)
+            in_one = isinstance(wrapped.observation_space, spaces.Box)
+            kind = TensorVecEnv if in_one else LimitedVecEnv
+            env = kind(wrapped, action_low, action_high, joints)
             # The first reset of a simulation shows the joints at rest, whatever they were given.
             with curriculum_frozen(env):
                 env.seed(seed)
@@ -174,7 +177,43 @@ class LimitedVecEnv(VecEnvWrapper):  # type: ignore[misc]
 
     def step_wait(self) -> Any:
         """Returns the step's results."""
-        return self.venv.step_wait()
+        observations, rewards, dones, infos = self.venv.step_wait()
+        # On the CPU these are the simulator's own memory, which the next step writes.
+        return observations, rewards.copy(), dones, infos
+
+
+class TensorVecEnv(LimitedVecEnv):
+    """Also steps without NumPy, so that what is simulated on a GPU stays there.
+
+    The methods beside those of a VecEnv are those of `objectives/tensor_env.py`.
+    """
+
+    @property
+    def unwrapped(self) -> VecEnv:
+        """This environment: nothing below it knows the limits."""
+        return self
+
+    def reset_tensors(self) -> torch.Tensor:
+        """Resets all environments; returns the observations `[N, O]`."""
+        observations, _ = _simulation(self).reset()
+        shown: torch.Tensor = observations["policy"].float()
+        return shown
+
+    def step_tensors(self, actions: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Steps by actions `[N, A]`, which are within the limits.
+
+        Returns:
+          Observations after resets `[N, O]`, rewards `[N]`, terminated `[N]`, truncated `[N]`, and
+          the observations before resets `[N, O]`.
+        """
+        simulation = _simulation(self)
+        actions = actions.to(simulation.device)
+        observations, rewards, terminated, truncated, extras = simulation.step(actions)
+        shown = observations["policy"].float()
+        last = shown
+        if bool((terminated | truncated).any()) and "final_obs" in extras:
+            last = extras["final_obs"]["policy"].float()
+        return shown, rewards.float(), terminated.bool(), truncated.bool(), last
 
 
 def _simulation(env: VecEnv) -> Any:

@@ -53,6 +53,7 @@ def lease(study: Study, worker_id: uuid.UUID) -> Lease:
 
 def finish(study: Study, held: Lease) -> None:
     value = -sum((held.params[name] - 1.0) ** 2 for name in ("x0", "x1", "x2"))
+    assert held.trial_number is not None
     if held.trial_number % 7 == 3:
         fail(study, held.attempt_id, "diverged", "made up")
     else:
@@ -153,6 +154,7 @@ def test_a_planted_pickle_is_never_loaded(make_study: MakeStudy, tmp_path: Path)
     planted = {key: code for key in ("cma:optimizer:0", "cmawm:optimizer:0", "sepcma:optimizer:0")}
     for _ in range(5):
         held = lease(study, worker_id)
+        assert held.trial_id is not None
         with study.database.transaction() as connection:
             optuna_rows.insert_system_attributes(connection, held.trial_id, planted)
         finish(study, held)

@@ -19,9 +19,29 @@ LOW, HIGH = -0.5, 0.25
 STEPS = 20
 
 
+def simulation_of(env: Any) -> Any:
+    """Returns Isaac Lab's own environment."""
+    return env.venv.unwrapped
+
+
+def tensor_end(env: Any, task: Any, seconds: float, seed: int) -> list[Any]:
+    """Steps as `episode_end` does, without NumPy; returns the last step's five arrays."""
+    import torch
+
+    simulation_of(env).cfg.episode_length_s = seconds
+    rng = np.random.default_rng(0)
+    with task.evaluating(env), torch.no_grad():
+        env.seed(seed)
+        env.reset_tensors()
+        for _ in range(STEPS):
+            actions = rng.uniform(LOW, HIGH, (NUM_ENVS, env.action_space.shape[0]))
+            step = env.step_tensors(torch.from_numpy(actions.astype(np.float32)))
+    return [each.cpu().numpy() for each in step]
+
+
 def episode_end(env: Any, task: Any, seconds: float, seed: int) -> tuple[Any, Any, list[Any]]:
     """Steps from a seeded start; returns the last observations, dones and infos."""
-    simulation = env.unwrapped
+    simulation = simulation_of(env)
     simulation.cfg.episode_length_s = seconds
     rng = np.random.default_rng(0)
     with task.evaluating(env):
@@ -53,7 +73,7 @@ def explore(task_id: str) -> dict[str, Any]:
         found["joints"] = list(task.action_names)
         found["limits"] = [env.action_space.low.tolist(), env.action_space.high.tolist()]
 
-        step_seconds = env.unwrapped.step_dt
+        step_seconds = simulation_of(env).step_dt
         # An episode that is cut after STEPS, and the same steps in one that goes on.
         cut = episode_end(env, task, STEPS * step_seconds, seed=3)
         on = episode_end(env, task, 1000.0, seed=3)
@@ -63,6 +83,13 @@ def explore(task_id: str) -> dict[str, Any]:
         found["terminal_error"] = np.abs(terminal - on[0][ended]).max(axis=0).tolist()
         found["reset_difference"] = float(np.abs(terminal - cut[0][ended]).max())
         found["truncated"] = all(cut[2][k]["TimeLimit.truncated"] for k in ended)
+
+        shown, _, terminated, truncated, last = tensor_end(env, task, STEPS * step_seconds, seed=3)
+        found["tensors_agree"] = bool(
+            np.allclose(shown, cut[0], atol=1e-5)
+            and np.array_equal(terminated | truncated, cut[1])
+            and np.allclose(last[ended], terminal, atol=1e-5)
+        )
 
         # Beyond the limits an action acts like the limit.
         scale = {"inside": HIGH, "outside": 50.0}

@@ -86,6 +86,10 @@ def test_a_time_out_shows_the_observation_before_the_reset(found: dict[str, Any]
     assert found["reset_difference"] > 0.01
 
 
+def test_the_path_of_tensors_shows_the_same(found: dict[str, Any]) -> None:
+    assert found["tensors_agree"]
+
+
 def test_reward_terms_are_metrics(found: dict[str, Any]) -> None:
     from hpsearch.plugins import load_task
 
