@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes .venv-isaaclab: Isaac Lab 3 on its Newton backend, without Isaac Sim and without a GPU.
+# Makes .venv-isaaclab: Isaac Lab 3 on its Newton backend, without Isaac Sim and without a GPU, from
+# the Python that .venv was made from (BASE_PYTHON names another one).
 #
 # Isaac Lab is declared for Python 3.12 and pins a CUDA build of torch; what these tests need of it
 # also runs on 3.11 with the CPU build, so it is installed without its declared dependencies.
@@ -11,8 +12,7 @@ constraints=tests/isaaclab/constraints.txt
 stamp=$(cat tests/isaaclab/install.sh "$constraints" | sha256sum)
 [ "$(cat $venv/.ready 2>/dev/null)" = "$stamp" ] && exit 0
 
-"${ISAACLAB_BASE_PYTHON:-$(command -v python3.12 || command -v python3.11)}" -m venv --clear $venv ||
-  "$(command -v python3.11)" -m venv --clear $venv
+"${BASE_PYTHON:-.venv/bin/python}" -m venv --clear $venv
 pip=("$venv/bin/pip" --disable-pip-version-check --quiet)
 # First, so that a CPU build can be chosen: its file or index as TORCH.
 "${pip[@]}" install "${TORCH:-torch==2.13.0}"
