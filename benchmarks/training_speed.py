@@ -5,8 +5,8 @@
 
 A setting is environments x batch x gradient steps x policy delay. Stock and ours live in two
 processes that train in turns, a few seconds each, so that a load on the machine meets both; a
-ratio is the median over the pairs. The control is stock against stock. Progress goes to stderr,
-one JSON line to stdout.
+ratio is the median over the pairs. Where other work takes the CPU, steps by CPU second say more.
+The control is stock against stock. Progress goes to stderr, one JSON line to stdout.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Turns:
         self.compilations = 0
         monitoring.register_event_duration_secs_listener(self._heard)
         self._until = 0.0
-        self._began = (0.0, 0, 0, 0)
+        self._began = (0.0, 0.0, 0, 0, 0)
 
     def _heard(self, event: str, _seconds: float, **_: Any) -> None:
         self.compilations += "backend_compile" in event
@@ -74,10 +74,11 @@ class Turns:
         if now < self._until:
             return True
         if self._until:
-            at, steps, updates, compiled = self._began
+            at, cpu, steps, updates, compiled = self._began
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             print(json.dumps({
-                "seconds": now - at, "steps": num_timesteps - steps,
+                "seconds": now - at, "cpu_seconds": time.process_time() - cpu,
+                "steps": num_timesteps - steps,
                 "updates": n_updates - updates, "compilations": self.compilations - compiled,
                 "peak_mib": round(peak), "all_updates": n_updates,
             }), flush=True)  # fmt: skip
@@ -86,7 +87,8 @@ class Turns:
             return False
         now = time.perf_counter()
         self._until = now + float(line)
-        self._began = (now, num_timesteps, n_updates, self.compilations)
+        cpu = time.process_time()
+        self._began = (now, cpu, num_timesteps, n_updates, self.compilations)
         return True
 
 
@@ -240,12 +242,16 @@ def compared(
     def ratio(what: str) -> float:
         return round(median(rate(a, what) / rate(b, what) for a, b in pairs), 3)
 
+    def per_cpu(turn: dict[str, Any]) -> float:
+        return float(turn["steps"] / turn["cpu_seconds"])
+
     ours, stock = ([pair[i] for pair in pairs] for i in (0, 1))
     return {
         "ours_steps_s": round(median(rate(turn, "steps") for turn in ours)),
         "stock_steps_s": round(median(rate(turn, "steps") for turn in stock)),
         "ratio_steps": ratio("steps"),
         "ratio_updates": ratio("updates"),
+        "ratio_steps_per_cpu_s": round(median(per_cpu(a) / per_cpu(b) for a, b in pairs), 3),
         "ours_updates_s": round(median(rate(turn, "updates") for turn in ours), 1),
         "stock_updates_s": round(median(rate(turn, "updates") for turn in stock), 1),
         "compilations": sum(turn["compilations"] for turn in ours),
@@ -317,7 +323,8 @@ def main() -> None:
             figures["updates_in_60s"] = updates_in_budget(args.device)
         found["settings"][name] = figures
     control = compared("stock", "stock", CONTROL, args.device, args.pairs, args.seconds)
-    found["control"] = {name: control[name] for name in ("ratio_steps", "ratio_updates")}
+    names = ("ratio_steps", "ratio_updates", "ratio_steps_per_cpu_s")
+    found["control"] = {name: control[name] for name in names}
     print(json.dumps(found))
 
 

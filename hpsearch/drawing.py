@@ -13,8 +13,15 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpsearch.database import optuna_rows
 from hpsearch.places import place_foreign_trials
+from hpsearch.samplers.cma_es import CmaEsSampler
 from hpsearch.samplers.space import trial_attributes
 from hpsearch.study import Study
+
+
+def prepare_drawing(study: Study) -> None:
+    """Lets the sampler learn what is finished, before the study is locked for all workers."""
+    if isinstance(study.sampler, CmaEsSampler):
+        study.sampler.prepare(study.optuna_study(study.database.optuna))
 
 
 def draw_trial(

@@ -74,13 +74,14 @@ def accept(
       Whether the result counts; False if the run went on without this attempt.
     """
     with study.database.transaction() as connection:
+        # What needs no lock comes before it: the other workers wait for this one.
+        store_curve(connection, attempt_id, curve)
         row = lock_study(connection, study)
         attempt, run = _attempt_and_run(connection, attempt_id)
         if attempt.state != "leased" and run.state != "waiting":
             return bool(attempt.state == "accepted")
         check(connection)
         told_index = _next_told_index(connection, study, row, run)
-        store_curve(connection, attempt_id, curve)
         connection.execute(
             runs.update()
             .where(runs.c.id == run.id)

@@ -21,7 +21,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from hpsearch.base import Budget, Measurement, Purpose, seed_of
 from hpsearch.database.tables import attempts, runs, specs, workers
-from hpsearch.drawing import draw_trial
+from hpsearch.drawing import draw_trial, prepare_drawing
 from hpsearch.ending import expire, lock_study, now, store_curve, stored
 from hpsearch.settings import settings
 from hpsearch.study import Study
@@ -81,6 +81,7 @@ def claim(
     Returns:
       The lease, or why there is none.
     """
+    prepare_drawing(study)
     with study.database.joint_transaction() as (connection, storage):
         row = lock_study(connection, study)
         connection.execute(workers.update().where(workers.c.id == worker_id).values(seen_at=now))

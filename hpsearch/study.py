@@ -54,7 +54,16 @@ class Study:
 
     def optuna_study(self, storage: BaseStorage) -> optuna.Study:
         """Returns Optuna's study on `storage`, inside a transaction of ours or not."""
-        return optuna.load_study(study_name=self.name, storage=storage, sampler=self.sampler)
+        known = self._optuna_studies.get(storage)
+        if known is None:
+            known = optuna.load_study(study_name=self.name, storage=storage, sampler=self.sampler)
+            self._optuna_studies.clear()
+            self._optuna_studies[storage] = known
+        return known
+
+    @cached_property
+    def _optuna_studies(self) -> dict[BaseStorage, optuna.Study]:
+        return {}
 
     def trials(self) -> list[FrozenTrial]:
         """Returns all trials in the order of their numbers."""

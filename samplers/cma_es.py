@@ -80,12 +80,24 @@ class CmaEsSampler(BaseSampler):
         self._lock = threading.Lock()
 
     def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
+        self, study: optuna.Study, trial: FrozenTrial | None
     ) -> dict[str, BaseDistribution]:
         """Returns the numeric parameters that have more than one value."""
         space = self._common.calculate(study) if self._space is None else self._space
         numeric = FloatDistribution | IntDistribution
         return {n: d for n, d in space.items() if isinstance(d, numeric) and not d.single()}
+
+    def prepare(self, study: optuna.Study) -> None:
+        """Learns what is finished by now, so that the next ask has less to do.
+
+        It changes no candidate. A caller that asks under a lock calls this before.
+        """
+        space = self.infer_relative_search_space(study, None)
+        if space:
+            with self._lock:
+                memory = self._memory(study, space)
+                memory.learn(finished_trials(study))
+                memory.fit()
 
     def sample_relative(
         self,

@@ -97,6 +97,11 @@ class Memory:
         order = ranked(group, self._direction)
         self._distribution.tell([points[index] for index in order])
 
+    def fit(self) -> None:
+        """Fits the Gaussian process, if there is enough to fit it to."""
+        if len(self._told) >= FIT_EVERY:
+            self._process()
+
     def candidate(self, seed: int) -> Point:
         """Returns the point to run next, which history and seed decide."""
         if len(self._told) < FIT_EVERY:

@@ -48,7 +48,8 @@ class OptunaStorage:
     @contextmanager
     def joined(self, connection: sa.Connection) -> Iterator[BaseStorage]:
         """Yields the storage with every call inside the connection's open transaction."""
-        maker = orm.sessionmaker(bind=connection, join_transaction_mode="create_savepoint")
+        # Optuna's commits are left to us; its rollbacks end the whole transaction.
+        maker = orm.sessionmaker(bind=connection, join_transaction_mode="rollback_only")
         self._rdb.scoped_session = orm.scoped_session(maker)
         try:
             yield self._cached
