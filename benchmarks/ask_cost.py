@@ -7,7 +7,9 @@ On a real Postgres, in a process that has asked before. By number of finished tr
 - `seconds`, `statements`: of `study.ask` of Optuna with our sampler, median of 15;
 - `stock_seconds`, `stock_statements`: of the same with Optuna's CmaEsSampler;
 - `claim_seconds`, `claim_statements`: of the whole transaction in which a worker of hpsearch
-  gets a new run, our sampler inside.
+  gets a new run, our sampler inside;
+- `cpu_seconds` and so on: the part of these seconds that this process computed. The rest is
+  Postgres, and waiting for a processor on a machine that has other work.
 
 Before each ask one more trial has finished. Each history is one that its sampler could have
 left: drawn by CMA-ES in groups of ten, with what the sampler keeps in the database.
@@ -151,6 +153,7 @@ class Asker:
     ask: Callable[[], Any]
     tell: Callable[[Any], None]
     seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
     statements: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -163,15 +166,20 @@ class Asker:
 
     def go_on(self) -> None:
         """Asks once more, and tells a result."""
-        before, started = self._n, time.perf_counter()
+        before, started, cpu_started = self._n, time.perf_counter(), time.process_time()
         asked = self.ask()
+        self.cpu_seconds.append(time.process_time() - cpu_started)
         self.seconds.append(time.perf_counter() - started)
         self.statements.append(self._n - before)
         self.tell(asked)
 
-    def cost(self) -> tuple[float, int]:
-        """Returns the median seconds and statements, without the first ask."""
-        return round(median(self.seconds[1:]), 4), int(median(self.statements[1:]))
+    def cost(self) -> dict[str, float]:
+        """Returns the median of each figure, without the first ask."""
+        return {
+            "seconds": round(median(self.seconds[1:]), 4),
+            "cpu_seconds": round(median(self.cpu_seconds[1:]), 4),
+            "statements": median(self.statements[1:]),
+        }
 
 
 def plain_asker(opened: Database, kind: str, n: int) -> Asker:
@@ -216,7 +224,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, nargs="*", default=[100, 1000, 10_000])
     args = parser.parse_args()
     names = ("", "stock_", "claim_")
-    keys = [f"{name}{unit}" for name in names for unit in ("seconds", "statements")]
+    keys = [f"{name}{unit}" for name in names for unit in ("seconds", "cpu_seconds", "statements")]
     line: dict[str, dict[str, Any]] = {key: {} for key in keys}
     with database() as opened:
         for n in args.trials:
@@ -230,9 +238,9 @@ def main() -> None:
                 for asker in askers.values():
                     asker.go_on()
             found = {name: asker.cost() for name, asker in askers.items()}
-            for name, (seconds, statements) in found.items():
-                line[f"{name}seconds"][str(n)] = seconds
-                line[f"{name}statements"][str(n)] = statements
+            for name, costs in found.items():
+                for unit, value in costs.items():
+                    line[f"{name}{unit}"][str(n)] = value
             print(f"{n}: {found}", file=sys.stderr)
     print(json.dumps(line))
 

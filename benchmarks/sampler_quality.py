@@ -10,8 +10,8 @@ memory: quality does not depend on where rows are kept. Its pick is the trial wi
 seen; what counts is the pick's true quality. In each repeat all samplers get the same landscape,
 the same noise for the k-th trial and the same durations, so differences are paired. `mean`, `low`
 and `high` are such a difference in shares of the landscape's range with its 95 % interval, pooled
-over the landscapes with equal weight; above 0 is better for the first. Ctrl-C prints what there
-is.
+over the landscapes with equal weight; above 0 is better for the first. Ctrl-C or SIGTERM
+prints what there is.
 """
 
 from __future__ import annotations
@@ -113,8 +113,9 @@ def search(landscape: Landscape, sampler: BaseSampler, n_workers: int, seed: int
 def repeat(job: tuple[str, int], searches: list[str]) -> tuple[str, float, dict[str, float]]:
     """Returns one repeat of one landscape: its name, its range, and the quality by search."""
     name, seed = job
-    # Ctrl-C is the parent's.
+    # Ctrl-C and `timeout` are the parent's to deal with.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")
     landscape = MAKERS[name](seed)
@@ -197,6 +198,7 @@ def main() -> None:
     searches = sorted({each for pair in pairs.values() for each in pair})
     jobs = [(name, seed) for seed in range(args.repeats) for name in MAKERS]
     rows = []
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for row in rows_of(jobs, searches, args.processes):
             rows.append(row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import optuna
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
@@ -12,7 +13,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpsearch.database import optuna_rows
-from hpsearch.places import place_foreign_trials
+from hpsearch.places import has_foreign_trials, place_foreign_trials
 from hpsearch.samplers.cma_es import CmaEsSampler
 from hpsearch.samplers.space import trial_attributes
 from hpsearch.study import Study
@@ -21,7 +22,13 @@ from hpsearch.study import Study
 def prepare_drawing(study: Study) -> None:
     """Lets the sampler learn what is finished, before the study is locked for all workers."""
     if isinstance(study.sampler, CmaEsSampler):
-        study.sampler.prepare(study.optuna_study(study.database.optuna))
+        optuna_study = study.optuna_study(study.database.optuna)
+        distributions = study.spec.search_space().distributions
+        with study.database.transaction() as connection:
+            if has_foreign_trials(connection, study):
+                return
+            with optuna_study.reading(connection, distributions):
+                study.sampler.prepare(optuna_study)
 
 
 def draw_trial(
@@ -35,14 +42,19 @@ def draw_trial(
     Returns:
       The trial with its parameters, and its decoded hyper-parameters.
     """
-    place_foreign_trials(connection, storage, study)
     space = study.spec.search_space()
     distributions = dict(space.distributions)
     waiting = optuna_rows.take_waiting_trial(connection, study.id)
     trial_id, number, asked = waiting or (*optuna_rows.insert_trial(connection, study.id), {})
     trial = create_trial(state=TrialState.RUNNING)
     trial._trial_id, trial.number = trial_id, number
-    params = _draw(study, storage, trial, distributions)
+    optuna_study = study.optuna_study(storage)
+    if has_foreign_trials(connection, study):
+        place_foreign_trials(connection, storage, study)
+        params = _draw(optuna_study, trial, distributions)
+    else:
+        with optuna_study.reading(connection, distributions):
+            params = _draw(optuna_study, trial, distributions)
     params |= {
         name: value
         for name, value in asked.items()
@@ -58,13 +70,11 @@ def draw_trial(
 
 
 def _draw(
-    study: Study,
-    storage: BaseStorage,
+    optuna_study: optuna.Study,
     trial: FrozenTrial,
     distributions: Mapping[str, BaseDistribution],
 ) -> dict[str, Any]:
     """Returns a value for each parameter, asking the sampler as Optuna's own `ask` does."""
-    optuna_study = study.optuna_study(storage)
     sampler: BaseSampler = optuna_study.sampler
     sampler.before_trial(optuna_study, trial)
     together = sampler.infer_relative_search_space(optuna_study, trial)

@@ -18,11 +18,18 @@ from hpsearch.samplers.history import PLACES, TOLD_INDEX
 from hpsearch.study import Study
 
 # Reading all trials to find that they are ours would cost more than the rest of a claim.
+# Counts would not do: somebody may have finished a trial of which a run of ours has a result too.
 _FOREIGN = sa.text("""
-    SELECT (SELECT count(*) FROM trials WHERE study_id = :study AND state = 'COMPLETE')
-         > (SELECT count(*) FROM hpsearch.runs
-            WHERE study_id = :study AND purpose = 'search' AND state = 'finished')
+    SELECT EXISTS (
+        SELECT FROM trials WHERE study_id = :study AND state = 'COMPLETE' AND NOT EXISTS (
+            SELECT FROM trial_user_attributes
+            WHERE trial_user_attributes.trial_id = trials.trial_id AND key = :key))
 """)
+
+
+def has_foreign_trials(connection: sa.Connection, study: Study) -> bool:
+    """Returns whether trials of the study were added or finished elsewhere."""
+    return bool(connection.scalar(_FOREIGN, {"study": study.id, "key": TOLD_INDEX}))
 
 
 def place_foreign_trials(connection: sa.Connection, storage: BaseStorage, study: Study) -> None:
@@ -35,8 +42,6 @@ def place_foreign_trials(connection: sa.Connection, storage: BaseStorage, study:
       storage: Optuna's, inside that transaction.
       study: whose trials.
     """
-    if not connection.scalar(_FOREIGN, {"study": study.id}):
-        return
     complete = storage.get_all_trials(study.id, deepcopy=False, states=(TrialState.COMPLETE,))
     foreign = [trial for trial in complete if TOLD_INDEX not in trial.user_attrs]
     places = dict(storage.get_study_system_attrs(study.id).get(PLACES, {}))

@@ -28,6 +28,7 @@ from hpsearch.samplers.by_name import make_sampler
 from hpsearch.samplers.prior import Prior
 from hpsearch.samplers.warm_start import prior_from
 from hpsearch.spec import Given, Spec, check_same, resolve
+from hpsearch.told import ToldStudy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,17 +53,17 @@ class Study:
             prior=self.spec.prior,
         )
 
-    def optuna_study(self, storage: BaseStorage) -> optuna.Study:
+    def optuna_study(self, storage: BaseStorage) -> ToldStudy:
         """Returns Optuna's study on `storage`, inside a transaction of ours or not."""
         known = self._optuna_studies.get(storage)
         if known is None:
-            known = optuna.load_study(study_name=self.name, storage=storage, sampler=self.sampler)
+            known = ToldStudy(self.name, storage, sampler=self.sampler)
             self._optuna_studies.clear()
             self._optuna_studies[storage] = known
         return known
 
     @cached_property
-    def _optuna_studies(self) -> dict[BaseStorage, optuna.Study]:
+    def _optuna_studies(self) -> dict[BaseStorage, ToldStudy]:
         return {}
 
     def trials(self) -> list[FrozenTrial]:

@@ -101,5 +101,5 @@ def _slope(theta: np.ndarray, squares: np.ndarray, values: np.ndarray) -> np.nda
     inverse = np.linalg.inv(kernel + noise * np.eye(len(values)))
     explained = inverse @ values
     left = np.outer(explained, explained) - inverse
-    by_scale = 0.5 * weights * np.tensordot(left * falling, squares, axes=2)
+    by_scale = 0.5 * weights * np.einsum("ij,ijk->k", left * falling, squares)
     return np.append(by_scale, 0.5 * noise * np.trace(left))

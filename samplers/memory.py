@@ -22,8 +22,11 @@ N_CANDIDATES = 10
 FIT_EVERY = 10
 """Results between two fits of the Gaussian process; before the first nothing is chosen."""
 
-WINDOW = 100
-"""The latest results, which the Gaussian process sees."""
+WINDOW = 80
+"""The latest results, which the Gaussian process sees.
+
+Larger systems OpenBLAS solves with threads, which on a busy machine takes a hundred times as long.
+"""
 
 
 class Memory:

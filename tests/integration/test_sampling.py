@@ -83,6 +83,28 @@ def history(study: Study) -> list[int]:
     return [t.number for t in finished_trials(study.optuna_study(study.database.optuna))]
 
 
+def test_the_history_that_our_runs_record_is_the_one_that_optuna_has(
+    make_study: MakeStudy,
+) -> None:
+    study = make_study(target=40)
+    search(study, 25)
+    optuna_study = study.optuna_study(study.database.optuna)
+    whole = finished_trials(optuna_study)
+    distributions = study.spec.search_space().distributions
+    # Twice: the second time nothing is read that is known.
+    for _ in range(2):
+        with (
+            study.database.transaction() as connection,
+            optuna_study.reading(connection, distributions),
+        ):
+            ours = finished_trials(optuna_study)
+    assert [(t.number, t._trial_id, t.state, t.value, t.params) for t in ours] == [
+        (t.number, t._trial_id, t.state, t.value, t.params) for t in whole
+    ]
+    assert [t.system_attrs[DRAWN] for t in ours] == [t.system_attrs[DRAWN] for t in whole]
+    assert {t.state for t in ours} == {TrialState.COMPLETE, TrialState.FAIL}
+
+
 def test_an_interrupted_search_goes_on_as_the_uninterrupted_one(make_study: MakeStudy) -> None:
     whole = search(make_study(target=40, name="whole"), 30)
     parts = search(make_study(target=40, name="parts"), 30, lambda number: number in (5, 13, 22))
@@ -217,3 +239,18 @@ def test_what_cannot_be_started_from_is_a_clear_error(make_study: MakeStudy) -> 
     with pytest.raises(InvalidValue, match="left out with --sampler tpe"):
         launch(warm_start="old", sampler="tpe")
     assert [s.study_name for s in old.database.optuna.get_all_studies()] == ["old", "two"]
+
+
+def test_a_trial_that_somebody_finished_first_is_told_in_the_place_of_being_seen(
+    make_study: MakeStudy,
+) -> None:
+    study = make_study(target=20)
+    worker_id = add_worker(study)
+    first, second = lease(study, worker_id), lease(study, worker_id)
+    theirs = optuna.load_study(study_name="s", storage=study.database.optuna)
+    theirs.tell(first.trial_number, 5.0)
+    finish(study, first)
+    lease(study, worker_id)
+    finish(study, second)
+    assert study.trial(0).value == 5.0
+    assert history(study) == [0, 1]
