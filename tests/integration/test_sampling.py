@@ -248,6 +248,7 @@ def test_a_trial_that_somebody_finished_first_is_told_in_the_place_of_being_seen
     worker_id = add_worker(study)
     first, second = lease(study, worker_id), lease(study, worker_id)
     theirs = optuna.load_study(study_name="s", storage=study.database.optuna)
+    assert first.trial_number is not None
     theirs.tell(first.trial_number, 5.0)
     finish(study, first)
     lease(study, worker_id)
