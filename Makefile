@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-isaaclab lint clean
 
 # Torch comes first, so that a CPU build can be chosen: where the package index serves builds with
 # CUDA only, several GB, give the CPU build's file or index as TORCH.
@@ -31,10 +31,15 @@ demo: .venv/.ready
 test: .venv/.ready
 	$(BIN)/python -m pytest
 
+# Isaac Lab 3 in an environment of its own, on the CPU.
+test-isaaclab: .venv/.ready
+	TORCH="$(TORCH)" tests/isaaclab/install.sh
+	ISAACLAB_PYTHON="$(CURDIR)/.venv-isaaclab/bin/python" $(BIN)/python -m pytest tests/isaaclab
+
 lint: .venv/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-isaaclab build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -91,6 +91,8 @@ class Attempt:
         """
         self._child.send(request)
         outcome = self._listen()
+        if outcome.reason.startswith("hung"):
+            self._child.print_stacks()
         if not outcome.closes:
             outcome = self._explained(outcome, self._child.end())
         if outcome.result is not None:
@@ -123,6 +125,10 @@ class Attempt:
             if theirs != PROTOCOL:
                 detail = f"the child speaks protocol {theirs}, not {PROTOCOL}"
                 return Outcome(kind="refused", reason="protocol", detail=detail)
+            return None
+        if kind == "phase":
+            if not self._curve:
+                self._phase = message["phase"]
             return None
         if kind == "measurement":
             metrics = finite(message.pop("metrics"))
@@ -188,7 +194,8 @@ class Attempt:
         if reason == "crashed":
             name = signal.Signals(-status).name if status < 0 else f"exit {status}"
             killed_for_memory = name == "SIGKILL" and _oom_kills() > self._oom_kills
-            reason = "out_of_memory_host" if killed_for_memory else f"crashed:{name}"
+            where = "simulator" if self._phase == "simulator" else "crashed"
+            reason = "out_of_memory_host" if killed_for_memory else f"{where}:{name}"
         return dataclasses.replace(outcome, reason=reason)
 
 

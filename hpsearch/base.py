@@ -29,6 +29,8 @@ class Purpose(enum.StrEnum):
 
     SEARCH = "search"
     REPLAY = "replay"
+    TRAIN = "train"
+    BOUNDS = "bounds"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,10 +151,11 @@ class Objective(Protocol):
     is built with a `Setup` once per child process; anything else is called as it is. A method
     `check(hyperparams)` is called at launch with two corners of the space, to refuse a study that
     no run of could succeed. An attribute
-    `max_runs_per_process` above 1 lets one process make several runs; a method `close` is called
-    once the last result is stored; `uses_gpu` False says that no GPU need be kept for it. A class
-    may also bring `default_task` (None: it has no task), `default_space`, `default_budget` and
-    `default_num_envs`.
+    `max_runs_per_process` above 1 lets one process make several runs; an attribute `announce` is
+    set to a function that takes in a word what the run does before it trains, for the deadline's
+    message; a method `close` is called once the last result is stored; `uses_gpu` False says that
+    no GPU need be kept for it. A class may also bring `default_task` (None: it has no task),
+    `default_space`, `default_budget` and `default_num_envs`.
     """
 
     def __call__(
@@ -189,21 +192,25 @@ class Task(Protocol):
     arguments, all text; an object is used as it is and takes no settings. Importing a task's
     module must be cheap: the parent process reads the defaults below without a simulator. A task
     whose spaces are known before `make` may tell them at launch by a method `spaces()`, which
-    returns those of observations and actions, or None.
+    returns those of observations and actions, or None. A task whose episodes change while an
+    agent trains (a curriculum) may bring `evaluating(env)`, a context manager in which they do
+    not; `default_metric` names what a study optimises instead of `mean_reward`.
     """
 
     default_space: str
     default_budget: Budget
     default_num_envs: int
     default_limits: str
-    """Name of a built-in set of action limits; `none` where the task is bounded already."""
+    """Name of a built-in set of action limits; `none` where the task is bounded already, empty
+    where the user has to choose."""
     action_names: Sequence[str]
     """Names of the joints in the order of the action vector; empty if not known before `make`."""
     normalize_observations: bool
     reusable: bool
     """Whether `make` may be called again in one process; taken as False where it is missing."""
     metric_names: Sequence[str]
-    """Names of what `metrics` returns, each of which a study may optimise."""
+    """Names of what `metrics` returns, each of which a study may optimise; `reward/*` stands for
+    any name that begins so."""
 
     def make(
         self,

@@ -6,14 +6,16 @@ where hpsearch is not installed. So this file needs nothing but the standard lib
 the attempt's log.
 
 Messages to the child: `run`, once or more, then the end of the pipe. Messages from it: `hello`,
-then for each run `measurement` any number of times and one of `result`, `failed`, `refused`,
-`declined`, `crashed`. After a result a child whose objective is reusable waits for the next run.
+then for each run `phase` and `measurement` any number of times and one of `result`, `failed`,
+`refused`, `declined`, `crashed`. After a result a child whose objective is reusable waits for the
+next run.
 """
 
 from __future__ import annotations
 
 import ctypes
 import dataclasses
+import faulthandler
 import json
 import os
 import platform
@@ -28,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.base import ActionLimits, Budget, Setup
-from hpsearch.exceptions import OtherDevice, RunFailed, UsageError
+from hpsearch.exceptions import OtherDevice, RunFailed, SimulatorFailed, UsageError
 from hpsearch.plugins import load
 
 PROTOCOL = 2
@@ -93,6 +95,8 @@ class _Runner:
         try:
             if self._objective is None:
                 self._objective = _build(message["objective"], message["setup"])
+                if hasattr(self._objective, "announce"):
+                    self._objective.announce = lambda phase: pipe.send("phase", phase=phase)
             self._n_runs += 1
             again = self._n_runs < getattr(self._objective, "max_runs_per_process", 1)
             result = self._objective(
@@ -109,15 +113,26 @@ class _Runner:
             pipe.send("declined", reason="other device", detail=str(error))
         except UsageError as error:
             pipe.send("refused", reason="setup", detail=str(error))
+        except SimulatorFailed as error:
+            cause = error.__cause__ or error
+            if _out_of_device_memory(cause):
+                pipe.send("failed", reason="out_of_memory_device", detail=traceback.format_exc())
+            else:
+                reason = f"simulator:{type(cause).__name__}"
+                pipe.send("crashed", reason=reason, detail=traceback.format_exc())
         except MemoryError:
             pipe.send("failed", reason="out_of_memory_host", detail=traceback.format_exc())
         except Exception as error:
-            if "RESOURCE_EXHAUSTED" in str(error) or "CUDA out of memory" in str(error):
+            if _out_of_device_memory(error):
                 pipe.send("failed", reason="out_of_memory_device", detail=traceback.format_exc())
             else:
                 reason = f"crashed:{type(error).__name__}"
                 pipe.send("crashed", reason=reason, detail=traceback.format_exc())
         return False
+
+
+def _out_of_device_memory(error: BaseException) -> bool:
+    return "RESOURCE_EXHAUSTED" in str(error) or "CUDA out of memory" in str(error)
 
 
 def _build(name: str, setup: dict[str, Any]) -> Any:
@@ -140,6 +155,8 @@ def main(parent: int, reading: int, writing: int, guard: int) -> None:
       guard: descriptor of a pipe that ends with the worker.
     """
     _end_with_parent(parent, guard)
+    # Before it kills a child that hangs, the worker has it print where: also within C code.
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     sys.path.append(str(Path.cwd()))
     pipe = _Pipe(reading, writing)
     pipe.send("hello", protocol=PROTOCOL, python=platform.python_version(), pid=os.getpid())

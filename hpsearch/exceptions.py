@@ -12,13 +12,14 @@
     │   NotPostgres  TlsFailed  StudyBusy  PortTaken  NoDefaultSpace
     │   NothingComplete  CodeDiffers  DatabaseNotEmpty  MissingExtra
     │   UnfitSource  TooFewSourceTrials  OtherDevice
+    │   NoDefaultLimits  NoSuchLimits  NotLearned  InvalidFile  InvalidInterpreter
     ├── RunFailed                the parameters' own fault: not tried again
     │   Diverged  InvalidResult
     └── OldDatabase  NewDatabase  BrokenTask  DatabaseUnavailable  EmbeddedFailed
         EmbeddedBusy  EmbeddedElsewhere  NoPostgres  OtherPostgres
         NoServerAccount  UnreachableFolder  UnusableFolder  StudyIncomplete
         ReplayIncomplete  CheckFailed  EmbeddedAbandoned
-        BackupFailed
+        BackupFailed  SimulatorFailed  TrainIncomplete
 
 Only the command line turns an error into a line and an exit code.
 """
@@ -76,6 +77,34 @@ class InvalidLimits(UsageError):
     """The action limits {name!r} cannot be used: {problem}. Give --bounds a built-in set
     ({known}), a number, a JSON file with "low" and "high", or none.
     """
+
+
+class NoDefaultLimits(UsageError):
+    """The task {task!r} has no action limits of its own. Give --bounds auto (limits from a PPO
+    agent that is trained first), a set ({known}), a number, a JSON file, or none.
+    """
+
+
+class NoSuchLimits(UsageError):
+    """There are no stored action limits {name!r}. Known: {known}. `hpsearch bounds extract` makes
+    them, `hpsearch bounds import` reads them from a file.
+    """
+
+
+class NotLearned(UsageError):
+    """PPO did not learn {task!r}: its return is {mean_reward:.4g} (standard deviation
+    {std_reward:.4g} over episodes), and standing still earns {standing_return:.4g}. Its actions
+    say nothing about the limits. Run `hpsearch bounds extract` with a longer --budget, or with
+    --force to store them all the same.
+    """
+
+
+class InvalidInterpreter(UsageError):
+    """The interpreter {python} cannot be used: {problem}."""
+
+
+class InvalidFile(UsageError):
+    """The file {path} cannot be used: {problem}."""
 
 
 class InvalidRange(UsageError):
@@ -186,6 +215,16 @@ class NewDatabase(HpsearchError):
 class BrokenTask(HpsearchError):
     """The task {name!r} gives {detail} before any training, so no run can succeed on it. Check
     its settings and its action limits.
+    """
+
+
+class SimulatorFailed(HpsearchError):
+    """The simulator of task {name!r} did not start: {detail}."""
+
+
+class TrainIncomplete(HpsearchError):
+    """{missing} run(s) of {what} have no result: {reason}. `hpsearch logs` shows what they said;
+    the same command tries again.
     """
 
 

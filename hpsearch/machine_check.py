@@ -127,7 +127,7 @@ def _wait(child: ChildProcess) -> tuple[dict[str, Any] | None, float]:
         messages, open_ = child.receive(0.5)
         peak = max(peak, _memory_mib(child.group))
         for message in messages:
-            if message["type"] not in ("hello", "measurement"):
+            if message["type"] not in ("hello", "phase", "measurement"):
                 return message, peak
         if not open_:
             return None, peak

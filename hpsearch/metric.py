@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import itertools
 import math
 from collections.abc import Sequence
@@ -88,7 +89,7 @@ def parse_metric(text: str, task_metrics: Sequence[str]) -> Metric:
 
     Args:
       text: `mean_reward`, `auc`, `time_to:X` with a return X, or one of `task_metrics`.
-      task_metrics: names that the task adds.
+      task_metrics: names that the task adds, or patterns of them (`reward/*`).
 
     Raises:
       UnknownMetric: no such metric; the message lists the known ones.
@@ -103,6 +104,7 @@ def parse_metric(text: str, task_metrics: Sequence[str]) -> Metric:
         if not math.isfinite(number):
             raise InvalidValue(name="--metric", value=text, allowed="time_to: and a number")
         return Metric(name=name, threshold=number)
-    if not colon and (name in ("mean_reward", "auc") or name in task_metrics):
+    of_task = "*" not in name and any(fnmatch.fnmatchcase(name, each) for each in task_metrics)
+    if not colon and (name in ("mean_reward", "auc") or of_task):
         return Metric(name=name)
     raise UnknownMetric(name=text, known=", ".join([*BUILT_IN, *task_metrics]))

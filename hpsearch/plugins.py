@@ -32,10 +32,12 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
     "objective": {
         "training": "hpsearch.objectives.training:Training",
+        "recording": "hpsearch.objectives.recording:Recording",
         "sphere": "hpsearch.objectives.sphere:Sphere",
     },
 }
 
+_ISAACLAB_ID = re.compile(r"Isaac(Contrib)?-[\w.-]+")
 _GYMNASIUM_ID = re.compile(r"([\w.-]+:)?[\w./-]+-v\d+")
 
 
@@ -58,7 +60,8 @@ def load(kind: str, name: str) -> Any:
     """Returns the object behind a name.
 
     A module that is not installed is also looked for in the current folder. Tasks that are not
-    known by name but by Gymnasium (`Pendulum-v1`, `package:Id-v0`) are wrapped.
+    known by name but by Isaac Lab (`Isaac-...`, `IsaacContrib-...`) or by Gymnasium
+    (`Pendulum-v1`, `package:Id-v0`) are wrapped.
 
     Args:
       kind: `task`, `space` or `objective`.
@@ -69,6 +72,8 @@ def load(kind: str, name: str) -> Any:
       NotLoadable: importing it failed; the message carries the cause.
     """
     reference = reference_of(kind, name)
+    if kind == "task" and reference == name and _ISAACLAB_ID.fullmatch(name):
+        return partial(load("task", "hpsearch.objectives.tasks.isaaclab:IsaacLab"), name)
     if kind == "task" and reference == name and _GYMNASIUM_ID.fullmatch(name):
         return partial(load("task", "hpsearch.objectives.tasks.gymnasium:Gymnasium"), name)
     module_name, colon, attribute = reference.partition(":")

@@ -31,6 +31,7 @@ spec.loader.exec_module(sys.modules["hpsearch"])
 from hpsearch.child import main
 main(*map(int, numbers))
 """
+STACK_SECONDS = 0.5
 _SECRETS = ("HPSEARCH_STORAGE", "HPSEARCH_STORAGE_FILE", "PGPASSWORD", "PGPASSFILE")
 
 
@@ -109,6 +110,12 @@ class ChildProcess:
         lines = (self._buffer + data).split(b"\n")
         self._buffer = lines.pop()
         return [json.loads(line) for line in lines], bool(data)
+
+    def print_stacks(self) -> None:
+        """Has the child print where each of its threads is, and waits a moment for that."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.group, signal.SIGUSR1)
+        time.sleep(STACK_SECONDS)
 
     def end(self, patience: float = 0.0) -> int:
         """Waits for the child, then kills whatever is left of its group.

@@ -57,7 +57,7 @@ _STUDY = sa.text("""
 class Running:
     """A run that somebody works at."""
 
-    trial_number: int
+    trial_number: int | None
     purpose: str
     seed: int
     attempt: int

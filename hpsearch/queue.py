@@ -17,6 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
+from sqlalchemy.dialects.postgresql import JSONB
 
 from hpsearch.base import Budget, Measurement, Purpose, seed_of
 from hpsearch.database.tables import attempts, runs, specs, workers
@@ -32,14 +33,21 @@ class Lease:
 
     attempt_id: uuid.UUID
     run_id: int
-    trial_number: int
-    trial_id: int
+    trial_number: int | None
+    trial_id: int | None
     purpose: Purpose
     seed: int
     params: Mapping[str, float]
     hyperparams: Mapping[str, Any]
     budget: Budget
     number: int
+
+    @property
+    def label(self) -> str:
+        """What people call the run: `trial 7`, `trial 7 replay 123`, `train 123`."""
+        trial = [] if self.trial_number is None else [f"trial {self.trial_number}"]
+        rest = [] if self.purpose is Purpose.SEARCH else [f"{self.purpose} {self.seed}"]
+        return " ".join(trial + rest)
 
 
 class Nothing(enum.Enum):
@@ -68,7 +76,7 @@ def claim(
       worker_id: who asks.
       attempt_id: the lease's token; asking again with the same one returns the same lease.
       only: the one purpose that the worker works for; None for all. A stopped search still lets
-        replays be made.
+        runs of the other purposes be made, by workers that work for nothing else.
 
     Returns:
       The lease, or why there is none.
@@ -81,7 +89,8 @@ def claim(
         earlier = _leased_run(connection, attempt_id)
         if earlier:
             return earlier
-        if row.stop is not None and only != Purpose.REPLAY:
+        searches = only in (None, Purpose.SEARCH)
+        if row.stop is not None and searches:
             return Nothing.STOPPED
         wanted = (runs.c.study_id == study.id) & (
             sa.true() if only is None else runs.c.purpose == only
@@ -89,7 +98,7 @@ def claim(
         run_id = connection.scalar(
             sa.select(runs.c.id).where(wanted, runs.c.state == "waiting").order_by(runs.c.id)
         )
-        if run_id is None and only != Purpose.REPLAY:
+        if run_id is None and searches:
             search = runs.c.purpose == Purpose.SEARCH
             going = runs.c.state != "lost"
             n_search = sa.select(sa.func.count()).where(wanted, search, going)
@@ -157,18 +166,18 @@ def _new_trial(connection: sa.Connection, storage: BaseStorage, study: Study) ->
 def _insert_run(
     connection: sa.Connection,
     study: Study,
-    trial: FrozenTrial,
+    trial: FrozenTrial | None,
     purpose: Purpose,
     seed: int,
     hyperparams: Mapping[str, Any],
 ) -> int:
     values = {
         "study_id": study.id,
-        "trial_number": trial.number,
-        "trial_id": trial._trial_id,
+        "trial_number": trial and trial.number,
+        "trial_id": trial and trial._trial_id,
         "purpose": purpose,
         "seed": seed,
-        "params": trial.params,
+        "params": trial.params if trial else {},
         "hyperparams": dict(hyperparams),
         "budget": dataclasses.asdict(study.spec.budget),
     }
@@ -240,6 +249,41 @@ def enqueue_replays(study: Study, trial: FrozenTrial, n_seeds: int) -> list[int]
             else:
                 _try_again(connection, known[seed])
     return [known[seed] for seed in seeds]
+
+
+def enqueue_runs(
+    study: Study, purpose: Purpose, hyperparams: Mapping[str, Any], n_seeds: int
+) -> list[int]:
+    """Makes runs without a trial wait for a worker; those made before stay.
+
+    Args:
+      study: whose task, limits and budget they share.
+      purpose: neither search nor replay.
+      hyperparams: decoded.
+      n_seeds: how many seeds in all; the k-th is the same for all hyper-parameters.
+
+    Returns:
+      The ids of the runs, in the order of the seeds.
+    """
+    ids = []
+    with study.database.transaction() as connection:
+        lock_study(connection, study)
+        for k in range(n_seeds):
+            seed = seed_of(study.spec.seed, purpose, k)
+            run_id = connection.scalar(
+                sa.select(runs.c.id).where(
+                    runs.c.study_id == study.id,
+                    runs.c.purpose == purpose,
+                    runs.c.seed == seed,
+                    runs.c.hyperparams == sa.cast(dict(hyperparams), JSONB),
+                )
+            )
+            if run_id is None:
+                run_id = _insert_run(connection, study, None, purpose, seed, hyperparams)
+            else:
+                _try_again(connection, run_id)
+            ids.append(run_id)
+    return ids
 
 
 def _try_again(connection: sa.Connection, run_id: int) -> None:

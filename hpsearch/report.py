@@ -126,13 +126,18 @@ class AttemptReport:
     log_tail: str
 
 
-def report_attempts(study: Study, trial_number: int) -> list[AttemptReport]:
-    """Returns all attempts at the runs of a trial, in the order in which they began."""
+def report_attempts(study: Study, trial_number: int | None) -> list[AttemptReport]:
+    """Returns all attempts at the runs of a trial, in the order in which they began.
+
+    Args:
+      study: of the runs.
+      trial_number: None for the runs that belong to no trial.
+    """
     query = (
         sa.select(runs.c.purpose, runs.c.seed, workers.c.host, attempts)
         .join(runs, runs.c.id == attempts.c.run_id)
         .join(workers, workers.c.id == attempts.c.worker_id)
-        .where(runs.c.study_id == study.id, runs.c.trial_number == trial_number)
+        .where(runs.c.study_id == study.id, runs.c.trial_number.is_not_distinct_from(trial_number))
         .order_by(attempts.c.leased_at)
     )
     with study.database.transaction() as connection:

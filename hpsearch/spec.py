@@ -14,14 +14,13 @@ from optuna.distributions import distribution_to_json
 from hpsearch import plugins
 from hpsearch.base import ActionLimits, Budget, SearchSpace, Setup, Task
 from hpsearch.duration import parse_duration
-from hpsearch.exceptions import InvalidValue, NoDefaultSpace, SpecDiffers
+from hpsearch.exceptions import InvalidValue, NoDefaultLimits, NoDefaultSpace, SpecDiffers
 from hpsearch.metric import parse_metric
-from hpsearch.objectives.limits import load_limits
+from hpsearch.objectives.limits import BUILT_IN, check_limits, load_limits
 from hpsearch.samplers.by_name import OURS, SAMPLERS, VERSION
 from hpsearch.samplers.prior import Prior
 from hpsearch.samplers.space import check_searchable, corner, modified
 
-DEFAULT_TASK = "quadruped-walk"
 CMA_ES_MIN_POPSIZE = 4
 
 
@@ -127,6 +126,14 @@ class Spec:
         """The name of a study with this spec where none is given."""
         return f"{self.task or self.objective}-{self.space}"
 
+    @property
+    def unbounded(self) -> bool:
+        """Whether the agent's actions are limited by nobody: neither the study nor the task."""
+        if self.task is None or self.action_limits is not None:
+            return False
+        task: Task = plugins.load_task(self.task, dict(self.settings))
+        return task.default_limits != "none"
+
     def task_metrics(self) -> Sequence[str]:
         """Returns the names of the metrics that the task adds."""
         if self.task is None:
@@ -141,7 +148,11 @@ class Spec:
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """What a user gave explicitly; None where the default, or the study's own value, counts."""
+    """What a user gave explicitly; None where the default, or the study's own value, counts.
+
+    `stored_limits` are those that the user named, where they came out of a database;
+    `default_task` is what stands for a task that was not given.
+    """
 
     task: str | None = None
     settings: Mapping[str, str] | None = None
@@ -159,6 +170,8 @@ class Given:
     seed: int | None = None
     num_envs: int | None = None
     bounds: str | None = None
+    stored_limits: ActionLimits | None = None
+    default_task: str = "quadruped-walk"
     sampler: str | None = None
     startup: int | None = None
     warm_start: str | None = None
@@ -180,7 +193,9 @@ def resolve(given: Given, base: Spec | None = None) -> Spec:
     objective = plugins.load("objective", objective_name)
     same_task = base is not None and given.task in (None, base.task)
     settings = _first(given.settings, base.settings if base and same_task else None, {})
-    task_name = _first(given.task, base and base.task, _default_task(objective))
+    task_name = _first(
+        given.task, base and base.task, _default_task(objective, given.default_task)
+    )
     task: Task | None = plugins.load_task(task_name, dict(settings)) if task_name else None
     defaults = task or objective
 
@@ -196,7 +211,8 @@ def resolve(given: Given, base: Spec | None = None) -> Spec:
     fix = _first(given.fix, base and base.fix, {})
     ranges = _first(given.ranges, base and base.ranges, {})
     space = _space(space_name, fix, ranges)
-    metric_text = _first(given.metric, base and base.metric, "mean_reward")
+    default_metric = getattr(task, "default_metric", "mean_reward")
+    metric_text = _first(given.metric, base and base.metric, default_metric)
     metric = parse_metric(metric_text, getattr(task, "metric_names", ()))
     keep_direction = base.direction if base and given.metric is None else None
     direction = _first(given.direction, keep_direction, metric.direction)
@@ -217,7 +233,12 @@ def resolve(given: Given, base: Spec | None = None) -> Spec:
     seed = _first(given.seed, base and base.seed, 0)
     _check("--seed", seed, seed >= 0, "0 or more")
     limits = base.action_limits if base else None
-    if task and (given.bounds is not None or base is None):
+    if task and given.stored_limits is not None:
+        limits = given.stored_limits
+        check_limits(limits, (), task.action_names)
+    elif task and (given.bounds is not None or base is None):
+        if given.bounds is None and not task.default_limits:
+            raise NoDefaultLimits(task=task_name, known=", ".join(BUILT_IN))
         limits = load_limits(given.bounds, task.action_names, default=task.default_limits)
     spec = Spec(
         task=task_name,
@@ -269,9 +290,10 @@ def check_same(study_name: str, ours: Spec, given: Given) -> None:
         raise SpecDiffers(study=study_name, differences="; ".join(differences))
 
 
-def _default_task(objective: Any) -> str | None:
+def _default_task(objective: Any, default: str | None) -> str | None:
     """Returns the task where none is given; an objective that is no class gets no setup."""
-    default = DEFAULT_TASK if isinstance(objective, type) else None
+    if not isinstance(objective, type):
+        default = None
     name: str | None = getattr(objective, "default_task", default)
     return name
 
@@ -279,7 +301,8 @@ def _default_task(objective: Any) -> str | None:
 def _space_of(algo: str, default: str) -> str:
     """Returns the space of an algorithm where the task's default is one for SAC."""
     known = plugins.names("space")
-    fitting = (default.replace("sac", algo, 1), algo)
+    family = algo.partition("-")[0]
+    fitting = (default.replace("sac", family, 1), family)
     return next((name for name in fitting if name in known), default)
 
 

@@ -104,7 +104,8 @@ def launch_study(
       database: where.
       given: what the user gave explicitly.
       name: of the study; None for `<task>-<space>`.
-      target: finished trials in all; None keeps what it is (100 for a new study).
+      target: finished trials in all; None keeps what it is (100 for a new study); 0 for a study
+        that only holds runs without a trial.
       new: refuse a study that exists.
       allow_code_change: go on with other code than the study's results come from.
 
@@ -127,7 +128,7 @@ def launch_study(
         spec = resolve(given)
         if spec.warm_start is not None:
             spec = replace(spec, prior=_warm_prior(database, spec.warm_start, spec))
-        created = _create(database, name, spec, target or 100)
+        created = _create(database, name, spec, 100 if target is None else target)
         if created:
             return created, True
         study = open_study(database, name)

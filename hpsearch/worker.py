@@ -274,9 +274,7 @@ class Worker:
 
     def _attempt(self, lease: Lease) -> None:
         """Has one run trained and accounts for how that ended."""
-        name = f"trial {lease.trial_number}"
-        if lease.purpose is not Purpose.SEARCH:
-            name += f" ({lease.purpose}, seed {lease.seed})"
+        name = lease.label
         self._say(f"{name}: started" + (f", attempt {lease.number}" if lease.number > 1 else ""))
         log = AttemptLog(log_path(self._study.id, lease.attempt_id))
         child, self._child = self._child, None
@@ -329,9 +327,7 @@ class Worker:
             return None
 
     def _open_logs(self, lease: Lease) -> list[CurveLog]:
-        run = f"trial-{lease.trial_number}"
-        if lease.purpose is not Purpose.SEARCH:
-            run += f"-{lease.purpose}-{lease.seed}"
+        run = lease.label.replace(" ", "-")
         if lease.number > 1:
             run += f"-attempt-{lease.number}"
         config = {**lease.hyperparams, "seed": lease.seed, "task": self._study.spec.task}

@@ -73,7 +73,7 @@ def build_agent(
     """Returns a new agent.
 
     Args:
-      algo: `sac`, `tqc` or `ppo`.
+      algo: `sac`, `tqc`, `ppo` or `ppo-torch`.
       hyperparams: decoded.
       env: as the task made it.
       task: its name.
@@ -91,6 +91,10 @@ def build_agent(
     check_groups(task, algo, hyperparams, env.observation_space)
     if isinstance(checked, PpoHyperparams):
         env = wrapped(env, normalize=normalize)
+        if algo == "ppo-torch":
+            from hpsearch.objectives.ppo_torch import TorchPpoAgent
+
+            return TorchPpoAgent(checked, env, seed=seed, ledger=ledger)
         return PpoAgent(checked, env, seed=seed, ledger=ledger)
     env = wrapped(env, normalize=False)
     return OffPolicyAgent(algo, checked, env, seed=seed, normalize=normalize, ledger=ledger)

@@ -23,6 +23,7 @@ POLICIES = {
     "sac": ("MlpPolicy", "SimbaPolicy"),
     "tqc": ("MlpPolicy", "SimbaPolicy"),
     "ppo": ("MlpPolicy",),
+    "ppo-torch": ("MlpPolicy",),
 }
 ALGOS = tuple(POLICIES)
 
@@ -153,7 +154,7 @@ def of_algo(algo: str, hyperparams: Hyperparams) -> OffPolicyHyperparams | PpoHy
       InvalidValue: there is no such activation, optimizer, policy or schedule, or a number that
         cannot be.
     """
-    kind = PpoHyperparams if algo == "ppo" else OffPolicyHyperparams
+    kind = PpoHyperparams if algo.startswith("ppo") else OffPolicyHyperparams
     given = {name: value for name, value in hyperparams.items() if name not in OF_THE_RUN}
     names = [field.name for field in dataclasses.fields(kind)]
     if algo == "sac":

@@ -26,7 +26,8 @@ ANYMAL_JOINTS = tuple(
 )
 
 # 2.5 and 97.5 percentiles of the actions of a trained PPO agent; the source is the post's section
-# "Defining Proper Action Bound". Rough terrain and Anymal: the same, 1.25 times as wide.
+# "Defining Proper Action Bound". Rough terrain and Anymal: the same, 1.25 times as wide. Those of
+# the A1 were used for the Go1 and Go2 as well.
 _A1_LOW = (-2.0, -0.4, -2.6, -1.3, -2.2, -1.9, -0.7, -0.4, -2.1, -2.4, -2.5, -1.7)
 _A1_HIGH = (1.1, 2.6, 0.7, 1.9, 1.3, 2.6, 3.4, 3.8, 3.4, 3.4, 1.9, 2.1)
 _ANYMAL_LOW = (-1.3, -1.4, -0.2, -0.2, -0.7, -1.7, -0.6, -1.6, -2.8, -1.1, -2.9, -1.0)
@@ -47,6 +48,14 @@ BUILT_IN: dict[str, tuple[ActionLimits, tuple[str, ...]]] = {
             ),
             A1_JOINTS,
         ),
+        (ActionLimits(name="go", low=_A1_LOW, high=_A1_HIGH), A1_JOINTS),
+        (
+            ActionLimits(
+                name="go-rough", low=_scaled(_A1_LOW, 1.25), high=_scaled(_A1_HIGH, 1.25)
+            ),
+            A1_JOINTS,
+        ),
+        (ActionLimits(name="anymal-narrow", low=_ANYMAL_LOW, high=_ANYMAL_HIGH), ANYMAL_JOINTS),
         (
             ActionLimits(
                 name="anymal", low=_scaled(_ANYMAL_LOW, 1.25), high=_scaled(_ANYMAL_HIGH, 1.25)
@@ -56,6 +65,12 @@ BUILT_IN: dict[str, tuple[ActionLimits, tuple[str, ...]]] = {
     )
 }
 """Built-in limits by name, each with the joints that they were measured on."""
+
+
+def is_plain(name: str) -> bool:
+    """Returns whether `--bounds name` needs no database: a built-in set, a number, a file."""
+    is_file = Path(name).expanduser().is_file() or "/" in name or name.endswith(".json")
+    return name in BUILT_IN or name == "none" or _number(name) is not None or is_file
 
 
 def _error(name: str, problem: str) -> InvalidLimits:
@@ -96,8 +111,8 @@ def load_limits(
         length = max(1, len(action_names))
         return ActionLimits(name=name, low=(-value,) * length, high=(value,) * length)
     else:
-        limits, joints = _read(name)
-    _check(limits, joints, action_names)
+        limits, joints = read_limits(name)
+    check_limits(limits, joints, action_names)
     return limits
 
 
@@ -108,7 +123,12 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _read(name: str) -> tuple[ActionLimits, tuple[str, ...]]:
+def read_limits(name: str) -> tuple[ActionLimits, tuple[str, ...]]:
+    """Returns the limits in a JSON file, and the joints that it names, if it does.
+
+    Raises:
+      InvalidLimits: it is not there, or does not hold such limits.
+    """
     try:
         content: Any = json.loads(Path(name).expanduser().read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -131,7 +151,17 @@ def _read(name: str) -> tuple[ActionLimits, tuple[str, ...]]:
     return ActionLimits(name=name, low=values["low"], high=values["high"]), tuple(joints)
 
 
-def _check(limits: ActionLimits, joints: Sequence[str], action_names: Sequence[str]) -> None:
+def check_limits(limits: ActionLimits, joints: Sequence[str], action_names: Sequence[str]) -> None:
+    """Checks limits against the joints of a task.
+
+    Args:
+      limits: to check.
+      joints: that they were measured on; empty if not known.
+      action_names: of the task; empty if not known.
+
+    Raises:
+      InvalidLimits: names the joint that differs, or the joints if there are more or fewer.
+    """
     name, low, high = limits.name, limits.low, limits.high
     if len(low) != len(high) or not low:
         raise _error(name, f"{len(low)} low and {len(high)} high values")

@@ -95,6 +95,9 @@ class PpoAgent:
             "net_arch": hp.net_arch if isinstance(hp.net_arch, dict) else list(hp.net_arch),
             "activation_fn": ACTIVATIONS[hp.activation_fn],
             "log_std_init": hp.log_std_init,
+            # Else the first actions are three times as wide as meant, and not around zero: seed
+            # post, appendix.
+            "ortho_init": True,
         }
         if hp.optimizer_class is not None:
             policy["optimizer_class"] = OPTIMIZERS[hp.optimizer_class]

@@ -60,7 +60,7 @@ def check_groups(task: str, algo: str, hyperparams: Hyperparams, observations: A
 
     if not isinstance(observations, spaces.Dict):
         return
-    if algo == "ppo":
+    if algo.startswith("ppo"):
         raise UnsupportedTask(name=task, problem="its observations come in groups, for PPO")
     n_steps = hyperparams.get("n_steps", 1)
     if n_steps > 1:

@@ -7,11 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from hpsearch.base import Budget, Hyperparams, Measurement, Report, Setup, TrialResult, seed_of
-from hpsearch.exceptions import BrokenTask, Diverged, OtherDevice, UnknownChoice, UnknownName
+from hpsearch.exceptions import (
+    BrokenTask,
+    Diverged,
+    HpsearchError,
+    OtherDevice,
+    SimulatorFailed,
+    UnknownChoice,
+    UnknownName,
+)
 from hpsearch.objectives.clock import BudgetClock
 from hpsearch.objectives.compilations import Compilations
 from hpsearch.objectives.conditions import Conditions
@@ -43,6 +52,7 @@ class Training:
     default_space: str | None = None
     default_budget: Budget | None = None
     default_num_envs: int | None = None
+    announce: Callable[[str], None] = staticmethod(lambda _: None)
 
     def __init__(self, setup: Setup) -> None:
         """Loads the task, without opening it.
@@ -86,6 +96,7 @@ class Training:
         Raises:
           Diverged: an action, observation, reward or loss was not finite.
           BrokenTask: that happened before any training.
+          SimulatorFailed: the task could not be opened.
           OtherDevice: it would train on another kind of device than the setup says.
           UsageError: the hyper-parameters or limits do not fit the agent or the task.
         """
@@ -101,7 +112,9 @@ class Training:
         evaluation_seed = seed_of(seed, "evaluation")
         with ledger.phase("evaluate"):
             try:
-                standing = standing_return(wrapped(env, normalize=False), seed=evaluation_seed)
+                with self._evaluating(env):
+                    watched = wrapped(env, normalize=False)
+                    standing = standing_return(watched, seed=evaluation_seed)
             except Diverged as error:
                 detail = error.fields["detail"]
                 raise BrokenTask(name=self._name, detail=detail) from error
@@ -122,8 +135,9 @@ class Training:
         compilations = Compilations(clock)
         with ledger.phase("env"), conditions.watched():
             self._learn(agent, clock, ledger, budget.max_timesteps, report)
-        with ledger.phase("evaluate"):
+        with ledger.phase("evaluate"), self._evaluating(env):
             returns, metrics = self._evaluate(agent, budget.n_eval_episodes, evaluation_seed)
+            more = self._look_closer(agent)
         result = TrialResult(
             mean_reward=float(returns.mean()),
             std_reward=float(returns.std()),
@@ -139,6 +153,7 @@ class Training:
                 **conditions.found,
                 "compilations": compilations.n,
                 "replay": "host" if agent.replay_on_host else "device",
+                **more,
             },
         )
         with ledger.phase("save"):
@@ -170,15 +185,31 @@ class Training:
     def _open(self, hyperparams: Hyperparams, seed: int) -> VecEnv:
         self.close()
         limits = self._setup.action_limits
-        env: VecEnv = self._opened.enter_context(
-            self._task.make(
-                hyperparams.get("num_envs", self._setup.num_envs),
-                seed,
-                action_low=limits and limits.low,
-                action_high=limits and limits.high,
+        self.announce("simulator")
+        try:
+            env: VecEnv = self._opened.enter_context(
+                self._task.make(
+                    hyperparams.get("num_envs", self._setup.num_envs),
+                    seed,
+                    action_low=limits and limits.low,
+                    action_high=limits and limits.high,
+                )
             )
-        )
+        except (HpsearchError, MemoryError):
+            raise
+        except Exception as error:
+            detail = f"{type(error).__name__}: {error}"
+            raise SimulatorFailed(name=self._name, detail=detail) from error
+        self.announce("start")
         return env
+
+    def _evaluating(self, env: VecEnv) -> AbstractContextManager[None]:
+        evaluating = getattr(self._task, "evaluating", None)
+        return nullcontext() if evaluating is None else evaluating(env)
+
+    def _look_closer(self, agent: Agent) -> dict[str, Any]:
+        """Returns what else is to be known of a trained agent, for the result's conditions."""
+        return {}
 
     def _metrics(self, env: VecEnv) -> dict[str, float]:
         # A figure may be undefined at this moment; it must not cost the run.

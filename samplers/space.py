@@ -218,6 +218,18 @@ def corner(space: SearchSpace, side: str) -> dict[str, Any]:
     return {name: getattr(each, side) for name, each in space.distributions.items()}
 
 
+def middle(space: SearchSpace) -> dict[str, Any]:
+    """Returns the point where every parameter is in the middle of its scale."""
+    return {name: _middle(each) for name, each in space.distributions.items()}
+
+
+def _middle(distribution: Any) -> int | float:
+    low, high = distribution.low, distribution.high
+    if isinstance(low, int):
+        return int(low + (high - low) // (2 * distribution.step) * distribution.step)
+    return math.sqrt(low * high) if distribution.log else (low + high) / 2
+
+
 def _check_decodes(original: SearchSpace, space: Space, typed: Mapping[str, str]) -> None:
     for side in ("low", "high"):
         try:

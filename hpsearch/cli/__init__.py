@@ -14,6 +14,7 @@ from optuna.exceptions import StorageInternalError
 
 import hpsearch
 from hpsearch.cli import (
+    bounds,
     check,
     dashboard,
     db,
@@ -28,6 +29,7 @@ from hpsearch.cli import (
     stop,
     studies,
     tasks,
+    train,
     trials,
     watch,
     worker,
@@ -53,6 +55,7 @@ _COMMANDS = {
     "show": show,
     "logs": logs,
     "replay": replay,
+    "train": train,
     "dashboard": dashboard,
     "tasks": tasks,
     "spaces": spaces,
@@ -63,6 +66,7 @@ _COMMANDS = {
 }
 for _name, _module in _COMMANDS.items():
     app.command(_name)(_module.command)
+app.add_typer(bounds.app, name="bounds")
 app.add_typer(db.app, name="db")
 
 

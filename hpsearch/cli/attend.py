@@ -1,4 +1,4 @@
-"""Workers on this machine for as long as somebody looks on; used by launch and replay."""
+"""Workers on this machine for as long as somebody looks on; used by launch, replay, train."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
+from hpsearch.base import Purpose
+from hpsearch.baselines import BaselineRun, read_runs
 from hpsearch.cli.options import err
 from hpsearch.cli.table import follow
 from hpsearch.launchers.local import LocalWorkers, alive_here, gpu_ids, living
@@ -85,6 +87,37 @@ def attend(
             local.stop(patience)
     if any(status not in (0, 143) for status in local.statuses()):
         _show_logs(local)
+
+
+def attend_runs(
+    study: Study,
+    run_ids: Sequence[int],
+    purpose: Purpose,
+    *,
+    python: str | None = None,
+    storage: str | None = None,
+    insecure: bool = False,
+) -> list[BaselineRun]:
+    """Works at runs that belong to no trial until they have ended; returns them.
+
+    Args:
+      study: of the runs.
+      run_ids: what to wait for.
+      purpose: of all of them.
+      python: interpreter of the simulator's environment.
+      storage: see `start_workers`.
+      insecure: see `start_workers`.
+    """
+
+    def finished() -> bool:
+        return not any(run.open for run in read_runs(study, run_ids))
+
+    if not finished():
+        local = start_workers(
+            study, python=python, only=purpose, storage=storage, insecure=insecure
+        )
+        attend(study, local, lambda _: finished(), only=purpose)
+    return read_runs(study, run_ids)
 
 
 def _show_logs(local: LocalWorkers) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from hpsearch.cli.options import JsonOption, err, option, out, pairs
 from hpsearch.duration import format_duration
+from hpsearch.interpreter import default_task
 from hpsearch.machine_check import check_machine
 from hpsearch.spec import Given, resolve
 
@@ -37,6 +38,7 @@ def command(
     """Trains for 15 s with the space's largest network, batch and buffer, without a database."""
     given = Given(
         task=task,
+        default_task=default_task(python),
         settings=pairs(settings, "SETTINGS"),
         space=space,
         num_envs=num_envs,

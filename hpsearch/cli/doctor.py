@@ -5,10 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
 import psutil
@@ -17,24 +14,19 @@ import typer
 import hpsearch
 from hpsearch.cli.options import option, out
 from hpsearch.database.binaries import find_binaries
-from hpsearch.exceptions import HpsearchError
+from hpsearch.exceptions import HpsearchError, InvalidInterpreter
+from hpsearch.interpreter import versions
 from hpsearch.launchers.local import gpu_ids
+from hpsearch.process import interpreter_path
 from hpsearch.settings import settings
 
 FREE_GIB = 5.0
 
-# One line from the children's interpreter: the version of each package that it has.
-_PROBE = """
-import importlib.metadata as m, sys
-for name in sys.argv[1:]:
-    try: print(name, m.version(name))
-    except m.PackageNotFoundError: print(name, "-")
-"""
 _PACKAGES = {
     "sbx-rl": "trains SAC; in a checkout: pip install '.[rl]'",
     "jax": "runs SAC; in a checkout: pip install '.[rl]'",
     "mujoco": "runs the embedded robot; in a checkout: pip install '.[rl]'",
-    "isaaclab": "runs Isaac Lab's tasks (Python 3.12); in a checkout: pip install '.[isaaclab]'",
+    "isaaclab": "runs Isaac Lab's tasks; see docs/isaaclab.md",
 }
 _OPTIONAL = ("isaaclab",)
 
@@ -94,19 +86,17 @@ def _disk() -> tuple[bool, bool, str]:
 
 
 def _packages(python: str | None) -> Iterator[tuple[bool, bool, str]]:
-    interpreter = python or sys.executable
     try:
-        done = subprocess.run(
-            [interpreter, "-c", _PROBE, *_PACKAGES], capture_output=True, text=True, timeout=60
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        yield False, True, f"{interpreter} does not run: {error}"
+        found = versions(python, list(_PACKAGES))
+    except InvalidInterpreter as error:
+        yield False, True, str(error)
         return
-    yield done.returncode == 0, True, f"children run with {Path(interpreter)}"
-    for line in done.stdout.splitlines():
-        name, version = line.split()
-        needed = name not in _OPTIONAL
-        if version == "-":
-            yield False, needed, f"{name}: {_PACKAGES[name]}"
+    yield True, True, f"children run with {interpreter_path(python)}, Python {found['python']}"
+    for name, advice in _PACKAGES.items():
+        needed = name not in _OPTIONAL and not (name == "mujoco" and "isaaclab" in found)
+        if name in found:
+            yield True, needed, f"{name} {found[name]}"
         else:
-            yield True, needed, f"{name} {version}"
+            yield False, needed, f"{name}: {advice}"
+    if "isaaclab" in found and not found["isaaclab"].startswith("3."):
+        yield False, True, f"isaaclab {found['isaaclab']} is not supported; 3.x is"

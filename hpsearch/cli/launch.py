@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
 
 from hpsearch.cli.attend import attend, start_workers
+from hpsearch.cli.limits import BUDGET, needs_database, stored_for, with_limits
 from hpsearch.cli.options import (
     AllowCodeChangeOption,
     AllowMixedDevicesOption,
@@ -26,6 +28,7 @@ from hpsearch.curve_log import parse_tools
 from hpsearch.duration import format_duration
 from hpsearch.ending import reap
 from hpsearch.exceptions import InvalidValue, StudyIncomplete
+from hpsearch.interpreter import default_task
 from hpsearch.launchers.local import gpu_ids
 from hpsearch.process import interpreter_path
 from hpsearch.progress import read_progress
@@ -59,7 +62,10 @@ def command(
     ] = None,
     algo: Annotated[
         str | None,
-        option("--algo", help="sac, tqc or ppo; picks the space.  [default: the space's, or sac]"),
+        option(
+            "--algo",
+            help="sac, tqc, ppo or ppo-torch; picks the space.  [default: the space's, or sac]",
+        ),
     ] = None,
     metric: Annotated[
         str | None,
@@ -93,7 +99,8 @@ def command(
         str | None,
         option(
             "--bounds",
-            help="Action limits: a set, a number, a JSON file or none.  [default: the task's]",
+            help="Action limits: auto (extracted from PPO), a stored or built-in set, a number, a"
+            " JSON file or none.  [default: the task's]",
         ),
     ] = None,
     fix: Annotated[
@@ -153,6 +160,7 @@ def command(
     """Searches: creates the study or resumes it, and works until its trials are finished."""
     given = Given(
         task=task,
+        default_task=default_task(python),
         settings=pairs(settings, "SETTINGS"),
         algo=algo,
         objective=objective,
@@ -182,14 +190,25 @@ def command(
     interpreter_path(python)
     parse_tools(log)
     n_workers = max(1, len(gpu_ids())) if workers is None else workers
+    database = None
+    extraction = False
+    if needs_database(bounds):
+        database = connect(storage, insecure_storage)
+        extraction = dry_run and bounds == "auto" and stored_for(database, given) is None
+        if extraction:
+            given = dataclasses.replace(given, bounds="none")
+        else:
+            given = with_limits(
+                database, given, python=python, storage=storage, insecure=insecure_storage
+            )
     if dry_run:
-        _print_plan(resolve(given), trials or 100, n_workers)
+        _print_plan(resolve(given), trials or 100, n_workers, extraction)
         return
     if study is None:
         # Typing mistakes are told before a database is touched; an existing study has defaults
         # of its own.
         resolve(given)
-    database = connect(storage, insecure_storage)
+    database = database or connect(storage, insecure_storage)
     opened, created = launch_study(
         database,
         given,
@@ -234,6 +253,13 @@ def _say_start(study: Study, created: bool, task: str | None) -> None:
         f"{spec.task or spec.objective}{chosen}, space {spec.space}, "
         f"{format_duration(spec.budget.train_seconds)} a run, popsize {spec.popsize}"
     )
+    if spec.unbounded and not spec.algo.startswith("ppo"):
+        err.print(
+            "warning: nothing limits the actions. That is how SAC was found not to learn on Isaac "
+            "Lab's robots: it explores the whole range, and what walks fills a few percent of it. "
+            "--bounds auto takes limits from a trained PPO agent.",
+            style="yellow",
+        )
 
 
 def _say_end(study: Study) -> None:
@@ -257,8 +283,10 @@ def _say_end(study: Study) -> None:
         raise StudyIncomplete(study=study.name, missing=missing, reason=reason)
 
 
-def _print_plan(spec: Spec, n_trials: int, n_workers: int) -> None:
+def _print_plan(spec: Spec, n_trials: int, n_workers: int, extraction: bool) -> None:
     out.print_json(data=spec.as_json())
+    if extraction:
+        err.print(f"before: PPO trains {BUDGET} to find the action limits (none are stored)")
     seconds = n_trials * spec.budget.train_seconds
     wall = seconds / max(1, n_workers)
     end = datetime.now().astimezone() + timedelta(seconds=wall)

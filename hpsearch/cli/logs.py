@@ -1,4 +1,4 @@
-"""`hpsearch logs N`: what a trial's runs printed, from any host."""
+"""`hpsearch logs [N]`: what the runs of a trial, or of none, printed on any host."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ REFRESH_SECONDS = 2.0
 
 
 def command(
-    number: Annotated[int, typer.Argument(help="Number of the trial.", metavar="N")],
+    number: Annotated[
+        int | None,
+        typer.Argument(
+            help="Number of the trial; without it the runs that have none.", metavar="N"
+        ),
+    ] = None,
     follow: Annotated[
         bool, option("--follow", help="Go on until the run ended, as its worker reports.")
     ] = False,
@@ -31,7 +36,8 @@ def command(
 ) -> None:
     """Prints each attempt at a trial: how it ended, why, and the last 64 KiB of its output."""
     opened = connect_study(storage, insecure_storage, study)
-    opened.trial(number)
+    if number is not None:
+        opened.trial(number)
     shown: dict[int, str] = {}
     while True:
         attempts = opened.database.retrying(lambda: report_attempts(opened, number))

@@ -24,7 +24,7 @@ LINE_SECONDS = 15.0
 
 def headline(progress: Progress) -> str:
     """Returns the study's state in one line."""
-    parts = [f"{progress.finished} of {progress.target} finished"]
+    parts = [f"{progress.finished} of {progress.target} finished"] if progress.target else []
     if progress.failed:
         parts.append(f"{progress.failed} failed by their parameters")
     if progress.lost:
@@ -36,7 +36,7 @@ def headline(progress: Progress) -> str:
         parts.append(f"stopped: {progress.stop.replace('_', ' ')}")
     elif progress.seconds_left is not None and progress.finished < progress.target:
         parts.append(f"about {format_duration(max(1.0, progress.seconds_left))} left")
-    return ", ".join(parts)
+    return ", ".join(parts) or "no search"
 
 
 def follow(study: Study, going: Callable[[Progress], bool], *, only: str | None = None) -> None:
@@ -100,13 +100,13 @@ def _state(run: Running) -> str:
     if run.lease_left < 0:
         return "no sign of its worker"
     state = "training" if run.train_seconds is not None else "starting"
-    replay = f"replay {run.seed}, " if run.purpose != "search" else ""
-    return f"{replay}{state}" + (f", attempt {run.attempt}" if run.attempt > 1 else "")
+    purpose = f"{run.purpose} {run.seed}, " if run.purpose != "search" else ""
+    return f"{purpose}{state}" + (f", attempt {run.attempt}" if run.attempt > 1 else "")
 
 
 def _cells(run: Running) -> tuple[str, ...]:
     return (
-        str(run.trial_number),
+        "" if run.trial_number is None else str(run.trial_number),
         _state(run),
         format_duration(run.seconds if run.seconds < 60 else round(run.seconds)),
         "" if run.num_timesteps is None else f"{run.num_timesteps:,}",
@@ -133,7 +133,8 @@ def _follow_lines(study: Study, going: Callable[[Progress], bool], only: str | N
 
 
 def _line(run: Running) -> str:
-    text = f"trial {run.trial_number} {_state(run)} {format_duration(run.seconds)}"
+    trial = "" if run.trial_number is None else f"trial {run.trial_number} "
+    text = f"{trial}{_state(run)} {format_duration(run.seconds)}"
     if run.mean_return is not None:
         text += f", return {run.mean_return:.2f} after {run.num_timesteps:,} timesteps"
     return text

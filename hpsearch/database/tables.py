@@ -55,8 +55,9 @@ runs = sa.Table(
     metadata,
     sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
     sa.Column("study_id", sa.Integer, _reference("specs.study_id"), nullable=False),
-    sa.Column("trial_number", sa.Integer, nullable=False),
-    sa.Column("trial_id", sa.Integer, nullable=False),
+    # Null for purposes that belong to no trial.
+    sa.Column("trial_number", sa.Integer),
+    sa.Column("trial_id", sa.Integer),
     sa.Column("purpose", sa.Text, nullable=False),
     sa.Column("seed", sa.BigInteger, nullable=False),
     sa.Column("params", JSONB, nullable=False),
@@ -107,4 +108,20 @@ measurements = sa.Table(
     sa.Column("n_updates", sa.BigInteger, nullable=False),
     sa.Column("mean_return", sa.Double),
     sa.Column("metrics", JSONB, nullable=False),
+)
+
+limits = sa.Table(
+    "limits",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("task", sa.Text, nullable=False),
+    # As typed: the same task with other settings has other limits.
+    sa.Column("settings", JSONB, nullable=False),
+    # Null for limits that were imported.
+    sa.Column("percentile", sa.Double),
+    # joint -> low, high, and of extracted ones: outside, edges, counts.
+    sa.Column("joints", JSONB, nullable=False),
+    # How they were found: PPO's return and that of standing, seed, budget, number of actions.
+    sa.Column("source", JSONB, nullable=False),
+    sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=_now),
 )

@@ -53,6 +53,7 @@ def lease(study: Study, worker_id: uuid.UUID) -> Lease:
 
 def finish(study: Study, held: Lease) -> None:
     value = -sum((held.params[name] - 1.0) ** 2 for name in ("x0", "x1", "x2"))
+    assert held.trial_number is not None
     if held.trial_number % 7 == 3:
         fail(study, held.attempt_id, "diverged", "made up")
     else:
@@ -175,6 +176,7 @@ def test_a_planted_pickle_is_never_loaded(make_study: MakeStudy, tmp_path: Path)
     planted = {key: code for key in ("cma:optimizer:0", "cmawm:optimizer:0", "sepcma:optimizer:0")}
     for _ in range(5):
         held = lease(study, worker_id)
+        assert held.trial_id is not None
         with study.database.transaction() as connection:
             optuna_rows.insert_system_attributes(connection, held.trial_id, planted)
         finish(study, held)
@@ -246,6 +248,7 @@ def test_a_trial_that_somebody_finished_first_is_told_in_the_place_of_being_seen
     worker_id = add_worker(study)
     first, second = lease(study, worker_id), lease(study, worker_id)
     theirs = optuna.load_study(study_name="s", storage=study.database.optuna)
+    assert first.trial_number is not None
     theirs.tell(first.trial_number, 5.0)
     finish(study, first)
     lease(study, worker_id)

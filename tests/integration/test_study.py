@@ -148,7 +148,7 @@ def test_tables_of_an_unknown_version_are_refused(
 def test_older_tables_are_refused_with_the_way_out(
     database: Database, tables_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hpsearch.database.transaction.known_versions", lambda: ["0002", "0001"])
+    monkeypatch.setattr("hpsearch.database.transaction.known_versions", lambda: ["0003", "0002"])
     with pytest.raises(OldDatabase, match="hpsearch db migrate"):
         Database(normalise_url(tables_url))
 

@@ -228,5 +228,5 @@ def test_hyperparams_that_sac_does_not_take_are_named(
 
 
 def test_an_unknown_algorithm_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownChoice, match="Known: sac, tqc, ppo"):
+    with pytest.raises(UnknownChoice, match="Known: sac, tqc, ppo, ppo-torch"):
         Training(setup("Pendulum-v1", algo="dqn"))

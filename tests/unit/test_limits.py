@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from hpsearch.exceptions import InvalidLimits
-from hpsearch.objectives.limits import A1_JOINTS, ANYMAL_JOINTS, load_limits
+from hpsearch.objectives.limits import A1_JOINTS, ANYMAL_JOINTS, is_plain, load_limits
 
 JOINTS = ("hip", "thigh", "calf")
 
@@ -34,6 +34,22 @@ def test_the_anymal_set_is_a_quarter_wider_than_its_percentiles() -> None:
     limits = load_limits("anymal", ANYMAL_JOINTS, default="none")
     assert limits is not None
     assert (limits.low[0], limits.high[-1]) == (-1.625, 2.875)
+
+
+def test_the_sets_of_the_go_robots_are_those_of_the_a1() -> None:
+    for name in ("a1", "a1-rough"):
+        mine, theirs = (
+            load_limits(each, A1_JOINTS, default="none")
+            for each in (name, name.replace("a1", "go"))
+        )
+        assert mine is not None and theirs is not None
+        assert (mine.low, mine.high) == (theirs.low, theirs.high)
+
+
+@pytest.mark.parametrize("bounds", ["a1", "none", "0.5", "limits.json", "folder/mine"])
+def test_sets_numbers_and_files_need_no_database(bounds: str) -> None:
+    assert is_plain(bounds)
+    assert not is_plain("quadruped-walk-p2.5") and not is_plain("auto")
 
 
 def test_without_a_name_the_tasks_default_holds() -> None:
@@ -105,5 +121,7 @@ def test_a_bad_file_is_refused_with_its_problem(
 
 
 def test_an_unknown_name_lists_the_built_in_sets() -> None:
-    with pytest.raises(InvalidLimits, match=r"no such set.*a1, a1-rough, anymal"):
+    with pytest.raises(
+        InvalidLimits, match=r"no such set.*a1, a1-rough, go, go-rough, anymal-narrow, anymal"
+    ):
         load_limits("a2", JOINTS, default="none")

@@ -1,0 +1,1 @@
+"""A task and an objective of one's own for hpsearch."""

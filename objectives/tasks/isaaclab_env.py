@@ -1,0 +1,252 @@
+"""Opens an environment of Isaac Lab 3 for Stable-Baselines3. Imported inside a run only.
+
+Letters of shapes: `N` environments, `A` actions.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+
+from hpsearch.exceptions import InvalidLimits, UnsupportedTask
+from hpsearch.objectives.tasks.isaaclab_robots import registered_id
+
+RAW_BOUND = 100.0
+"""Where no limits are given: an agent that squashes its actions needs some."""
+
+KITLESS_PHYSICS = "newton_mjwarp"
+
+
+@contextmanager
+def open_isaaclab(
+    task_id: str,
+    *,
+    package: str | None,
+    overrides: Sequence[str],
+    num_envs: int,
+    seed: int,
+    action_names: Sequence[str],
+    action_low: Sequence[float] | None,
+    action_high: Sequence[float] | None,
+) -> Iterator[VecEnv]:
+    """Opens a simulation of `num_envs` environments; see `IsaacLab.make`."""
+    import isaaclab_tasks  # noqa: F401  registers Isaac Lab's own tasks
+    from isaaclab.app import launch_simulation
+    from isaaclab_rl.sb3 import Sb3VecEnvWrapper
+
+    if package is not None:
+        importlib.import_module(package)
+    registered = registered_id(task_id, gymnasium.registry)
+    if registered is None:
+        raise UnsupportedTask(name=task_id, problem="Isaac Lab has no such task registered")
+    cfg = _configuration(registered, overrides, num_envs, seed)
+    _order_joints(cfg, action_names)
+    with launch_simulation(cfg, {"headless": True}):
+        raw = gymnasium.make(registered, cfg=cfg)
+        try:
+            joints = _joints(raw.unwrapped)
+            if action_names and joints != list(action_names):
+                problem = f"the robot has {', '.join(joints)}, not {', '.join(action_names)}"
+                raise InvalidLimits(name="the task's", problem=problem, known="none")
+            wrapped = Sb3VecEnvWrapper(raw)
+            in_one = isinstance(wrapped.observation_space, spaces.Box)
+            kind = TensorVecEnv if in_one else LimitedVecEnv
+            env = kind(wrapped, action_low, action_high, joints)
+            # The first reset of a simulation shows the joints at rest, whatever they were given.
+            with curriculum_frozen(env):
+                env.seed(seed)
+                env.reset()
+            env.seed(seed)
+            yield env
+        finally:
+            raw.close()
+
+
+def _configuration(task_id: str, overrides: Sequence[str], num_envs: int, seed: int) -> Any:
+    from isaaclab_tasks.utils import parse_env_cfg
+
+    chosen = any(each.startswith(("physics=", "env.sim.physics")) for each in overrides)
+    device = None
+    if not any(each.startswith("env.sim.device=") for each in overrides):
+        device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    try:
+        cfg = parse_env_cfg(task_id, device=device, num_envs=num_envs, overrides=list(overrides))
+        if not chosen and not _runs_here(cfg.sim.physics):
+            more = [*overrides, f"physics={KITLESS_PHYSICS}"]
+            cfg = parse_env_cfg(task_id, device=device, num_envs=num_envs, overrides=more)
+    except (ValueError, AttributeError, KeyError) as error:
+        raise UnsupportedTask(name=task_id, problem=str(error)) from error
+    print(f"{task_id}: {type(cfg.sim.physics).__name__} on {cfg.sim.device}", flush=True)
+    cfg.seed = seed
+    # Without it a time-out would be bootstrapped from the first observation after the reset.
+    cfg.compute_final_obs = True
+    _take_off_cosmetics(cfg.scene)
+    return cfg
+
+
+def _runs_here(physics: Any) -> bool:
+    """Returns whether what simulates is installed: PhysX comes with Isaac Sim, or apart."""
+    needs = {"PhysxCfg": ("isaacsim",), "OvPhysxCfg": ("ovphysx",),
+             "PhysxAutoCfg": ("isaacsim", "ovphysx")}  # fmt: skip
+    packages = needs.get(type(physics).__name__)
+    return packages is None or any(importlib.util.find_spec(each) for each in packages)
+
+
+def _take_off_cosmetics(scene: Any) -> None:
+    """Spares the downloads of a sky and of a floor's look, which no robot sees."""
+    spawn: Any = getattr(getattr(scene, "sky_light", None), "spawn", None)
+    if getattr(spawn, "texture_file", None) is not None:
+        spawn.texture_file = None
+    if getattr(getattr(scene, "terrain", None), "visual_material", None) is not None:
+        scene.terrain.visual_material = None
+
+
+def _order_joints(cfg: Any, action_names: Sequence[str]) -> None:
+    """Makes the action vector follow `action_names`: PhysX and Newton order joints differently."""
+    action: Any = getattr(getattr(cfg, "actions", None), "joint_pos", None)
+    if action_names and list(getattr(action, "joint_names", ())) == [".*"]:
+        action.joint_names = list(action_names)
+        action.preserve_order = True
+
+
+def _joints(env: Any) -> list[str]:
+    """Returns the joints in the order of the action vector; empty where they are not told."""
+    actions = getattr(env, "action_manager", None)
+    terms = [] if actions is None else [actions.get_term(name) for name in actions.active_terms]
+    return [joint for term in terms for joint in getattr(term, "_joint_names", ())]
+
+
+class LimitedVecEnv(VecEnvWrapper):  # type: ignore[misc]
+    """Clips actions to limits of each joint; Isaac Lab's own wrapper knows one pair for all.
+
+    Attributes:
+      joints: in the order of the action vector; empty where they are not told.
+    """
+
+    def __init__(
+        self,
+        venv: VecEnv,
+        low: Sequence[float] | None,
+        high: Sequence[float] | None,
+        joints: Sequence[str],
+    ) -> None:
+        """Narrows the action space.
+
+        Args:
+          venv: to wrap.
+          low: `[A]`, `[1]` for every action, or None.
+          high: the same.
+          joints: `[A]` names, or empty.
+
+        Raises:
+          InvalidLimits: they are of another length.
+        """
+        self.joints = joints
+        shape = venv.action_space.shape
+        low = [-RAW_BOUND] if low is None else low
+        high = [RAW_BOUND] if high is None else high
+        if len(low) not in (1, shape[0]):
+            named = f" ({', '.join(joints)})" if joints else ""
+            problem = f"{len(low)} pairs for {shape[0]} actions{named}"
+            raise InvalidLimits(name="given", problem=problem, known="a number or a file")
+        super().__init__(
+            venv,
+            action_space=spaces.Box(
+                np.broadcast_to(np.asarray(low, np.float32), shape),
+                np.broadcast_to(np.asarray(high, np.float32), shape),
+                dtype=np.float32,
+            ),
+        )
+
+    def reset(self) -> Any:
+        """Resets all environments."""
+        return self.venv.reset()
+
+    def step_async(self, actions: Any) -> None:
+        """Sends the actions `[N, A]`, clipped."""
+        self.venv.step_async(np.clip(actions, self.action_space.low, self.action_space.high))
+
+    def step_wait(self) -> Any:
+        """Returns the step's results."""
+        observations, rewards, dones, infos = self.venv.step_wait()
+        # On the CPU these are the simulator's own memory, which the next step writes.
+        return observations, rewards.copy(), dones, infos
+
+
+class TensorVecEnv(LimitedVecEnv):
+    """Also steps without NumPy, so that what is simulated on a GPU stays there.
+
+    The methods beside those of a VecEnv are those of `objectives/tensor_env.py`.
+    """
+
+    @property
+    def unwrapped(self) -> VecEnv:
+        """This environment: nothing below it knows the limits."""
+        return self
+
+    def reset_tensors(self) -> torch.Tensor:
+        """Resets all environments; returns the observations `[N, O]`."""
+        observations, _ = _simulation(self).reset()
+        shown: torch.Tensor = observations["policy"].float()
+        return shown
+
+    def step_tensors(self, actions: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Steps by actions `[N, A]`, which are within the limits.
+
+        Returns:
+          Observations after resets `[N, O]`, rewards `[N]`, terminated `[N]`, truncated `[N]`, and
+          the observations before resets `[N, O]`.
+        """
+        simulation = _simulation(self)
+        actions = actions.to(simulation.device)
+        observations, rewards, terminated, truncated, extras = simulation.step(actions)
+        shown = observations["policy"].float()
+        last = shown
+        if bool((terminated | truncated).any()) and "final_obs" in extras:
+            last = extras["final_obs"]["policy"].float()
+        return shown, rewards.float(), terminated.bool(), truncated.bool(), last
+
+
+def _simulation(env: VecEnv) -> Any:
+    while isinstance(env, VecEnvWrapper):
+        env = env.venv
+    return env.unwrapped
+
+
+@contextmanager
+def curriculum_frozen(env: VecEnv) -> Iterator[None]:
+    """Keeps terrain levels as they are in the block; a reset would move robots to others."""
+    curriculum = getattr(_simulation(env), "curriculum_manager", None)
+    if curriculum is None:
+        yield
+        return
+    curriculum.compute = lambda env_ids=None: None
+    try:
+        yield
+    finally:
+        del curriculum.compute
+
+
+def read_metrics(env: VecEnv) -> Mapping[str, float]:
+    """Returns the mean terrain level and the mean of each weighted reward term, a second."""
+    simulation = _simulation(env)
+    found: dict[str, float] = {}
+    terrain = getattr(getattr(simulation, "scene", None), "terrain", None)
+    levels = getattr(terrain, "terrain_levels", None)
+    if levels is not None:
+        found["terrain_level"] = float(levels.float().mean())
+    rewards = getattr(simulation, "reward_manager", None)
+    if rewards is not None:
+        # Release 3 tells these one environment at a time only, or as sums of whole episodes.
+        means = rewards._step_reward.mean(dim=0).tolist()
+        found |= {f"reward/{n}": v for n, v in zip(rewards.active_terms, means, strict=True)}
+    return found

@@ -1,0 +1,62 @@
+"""A whole search and a replay on Isaac Lab, by the command, with real processes."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import Command
+
+TASK = "Isaac-Velocity-Flat-Unitree-A1-v0"
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.timeout(900)
+def test_a_search_of_two_trials_and_a_replay(
+    hpsearch: Command, isaaclab_python: str, isaaclab_environment: dict[str, str]
+) -> None:
+    hpsearch.environment |= isaaclab_environment
+    python = ("--python", isaaclab_python)
+    said = hpsearch(
+        "launch", "--task", TASK, "env.episode_length_s=2", "--num-envs", "16",
+        "--budget", "20s", "--eval-episodes", "16", "--trials", "2", *python, timeout=800,
+    )  # fmt: skip
+    assert "2 of 2 finished" in said
+    for trial in hpsearch.json("trials"):
+        assert trial["state"] == "finished", trial["reason"]
+        assert trial["num_timesteps"] > 0
+        assert "reward/track_lin_vel_xy_exp" in trial["result"]["metrics"]
+    said = hpsearch("replay", "--trial", "best", "--seeds", "1", *python, timeout=400)
+    assert "1 seed(s)" in said
+
+
+def test_the_tasks_of_the_other_interpreter_are_listed(
+    hpsearch: Command, isaaclab_python: str
+) -> None:
+    said = hpsearch("tasks", "--python", isaaclab_python, timeout=240)
+    (row,) = [line for line in said.splitlines() if line.startswith("Isaac-Cartpole ")]
+    assert row.split()[1] == "yes"
+    assert "isaaclab 3." in hpsearch("doctor", "--python", isaaclab_python)
+
+
+def test_installing_hpsearch_changes_no_package_of_the_simulator(
+    isaaclab_python: str, tmp_path: Path
+) -> None:
+    def freeze() -> set[str]:
+        command = [isaaclab_python, "-m", "pip", "freeze", "--exclude", "hpsearch"]
+        return set(
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout.split("\n")
+        )
+
+    before = freeze()
+    constraints = tmp_path / "constraints.txt"
+    plain = [line for line in before if "==" in line]
+    constraints.write_text("\n".join(plain))
+    command = ["-m", "pip", "install", "--quiet", "--constraint", str(constraints), str(ROOT)]
+    subprocess.run([isaaclab_python, *command], check=True, timeout=200)
+    assert before <= freeze()
+    subprocess.run(
+        [isaaclab_python, "-m", "pip", "uninstall", "--quiet", "--yes", "hpsearch"], check=True
+    )
