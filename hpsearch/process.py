@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
+import fcntl
 import json
 import os
+import select
 import selectors
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Mapping
@@ -86,6 +90,7 @@ class ChildProcess:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._reading, selectors.EVENT_READ)
         self._buffer = b""
+        self._copying = threading.Lock()
         self._pump = threading.Thread(target=self._copy_output, daemon=True)
         self._pump.start()
         self.group = self._process.pid
@@ -94,8 +99,26 @@ class ChildProcess:
         assert self._process.stdout
         descriptor = self._process.stdout.fileno()
         with contextlib.suppress(OSError):
-            while data := os.read(descriptor, 65536):
-                self.log.write(data)
+            ready = select.poll()
+            ready.register(descriptor, select.POLLIN)
+            while True:
+                ready.poll()
+                with self._copying:
+                    data = os.read(descriptor, 65536)
+                    self.log.write(data)
+                if not data:
+                    return
+
+    def settle(self, seconds: float = 1.0) -> None:
+        """Waits, at most so long, until the log holds what the child printed before."""
+        if self._process.stdout is None or self._process.stdout.closed:
+            return
+        deadline = time.monotonic() + seconds
+        unread = array.array("i", [1])
+        while unread[0] and time.monotonic() < deadline:
+            with self._copying:
+                fcntl.ioctl(self._process.stdout.fileno(), termios.FIONREAD, unread)
+            time.sleep(0.001)
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Sends one message; a child that is gone is noticed by `receive`."""

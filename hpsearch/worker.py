@@ -293,6 +293,7 @@ class Worker:
             outcome = dataclasses.replace(outcome, result=marked(outcome.result, against))
         outcome = self._judged(outcome, lease)
         # What the child said is stored before its simulator closes, which may hang.
+        child.settle()
         said = self._accounts.account(lease.attempt_id, lease.budget, outcome, log.tail())
         self._leaving = self._leaving or self._accounts.other_device
         self._say(f"{name}: {said}" + ("; leaving" if self._leaving else ""))
