@@ -29,7 +29,7 @@ demo: .venv/.ready
 	@echo "  hpsearch db down                              # stop the embedded Postgres"
 
 test: .venv/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 # Isaac Lab 3 in an environment of its own, on the CPU.
 test-isaaclab: .venv/.ready

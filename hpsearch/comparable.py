@@ -59,8 +59,9 @@ def check_device(connection: sa.Connection, study: Study, result: TrialResult) -
     Raises:
       OtherDevice: names both.
     """
-    kind, here = reference(connection, study).device_kind, result.conditions.get("device_kind")
-    if kind is not None and here is not None and kind != here:
+    here = result.conditions.get("device_kind")
+    kind = None if here is None else reference(connection, study).device_kind
+    if kind is not None and kind != here:
         raise OtherDevice(study=study.name, kind=kind, here=here)
 
 

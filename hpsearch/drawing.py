@@ -18,7 +18,7 @@ from hpsearch.samplers.space import trial_attributes
 from hpsearch.study import Study
 
 
-def prepare_drawing(study: Study) -> None:
+def prepare_drawing(connection: sa.Connection, study: Study) -> None:
     """Lets the sampler learn what is finished, before the study is locked for all workers."""
     # Commands that draw nothing start faster without SciPy, which comes with it.
     from hpsearch.samplers.cma_es import CmaEsSampler
@@ -26,20 +26,25 @@ def prepare_drawing(study: Study) -> None:
     if isinstance(study.sampler, CmaEsSampler):
         optuna_study = study.optuna_study(study.database.optuna)
         distributions = study.spec.search_space().distributions
-        with study.database.transaction() as connection:
-            if has_foreign_trials(connection, study):
-                return
-            with optuna_study.reading(connection, distributions):
-                study.sampler.prepare(optuna_study)
+        if has_foreign_trials(connection, study):
+            return
+        with optuna_study.reading(connection, distributions):
+            study.sampler.prepare(optuna_study)
 
 
 def draw_trial(
-    connection: sa.Connection, storage: BaseStorage, study: Study
+    connection: sa.Connection, storage: BaseStorage, study: Study, told: int
 ) -> tuple[FrozenTrial, dict[str, Any]]:
-    """Makes a running trial, inside the caller's transaction.
+    """Makes a running trial, inside the caller's transaction, which has locked the study.
 
     What somebody enqueued with Optuna's own tools comes first; the parameters that it leaves
     open are drawn.
+
+    Args:
+      connection: of the transaction.
+      storage: Optuna's, inside it.
+      study: to draw for.
+      told: how many results have a place in the order of telling.
 
     Returns:
       The trial with its parameters, and its decoded hyper-parameters.
@@ -55,7 +60,7 @@ def draw_trial(
         place_foreign_trials(connection, storage, study)
         params = _draw(optuna_study, trial, distributions)
     else:
-        with optuna_study.reading(connection, distributions):
+        with optuna_study.reading(connection, distributions, told):
             params = _draw(optuna_study, trial, distributions)
     params |= {
         name: value

@@ -77,9 +77,9 @@ def accept(
         # What needs no lock comes before it: the other workers wait for this one.
         store_curve(connection, attempt_id, curve)
         row = lock_study(connection, study)
-        attempt, run = _attempt_and_run(connection, attempt_id)
-        if attempt.state != "leased" and run.state != "waiting":
-            return bool(attempt.state == "accepted")
+        run = _run_of(connection, attempt_id)
+        if run.attempt_state != "leased" and run.state != "waiting":
+            return bool(run.attempt_state == "accepted")
         check(connection)
         told_index = _next_told_index(connection, study, row, run)
         connection.execute(
@@ -118,9 +118,9 @@ def fail(
     """
     with study.database.transaction() as connection:
         row = lock_study(connection, study)
-        attempt, run = _attempt_and_run(connection, attempt_id)
-        if attempt.state != "leased" and run.state != "waiting":
-            return bool(attempt.state == "failed")
+        run = _run_of(connection, attempt_id)
+        if run.attempt_state != "leased" and run.state != "waiting":
+            return bool(run.attempt_state == "failed")
         told_index = _next_told_index(connection, study, row, run)
         connection.execute(
             runs.update()
@@ -229,12 +229,11 @@ def store_curve(
         connection.execute(insert(measurements).on_conflict_do_nothing(), rows)
 
 
-def _attempt_and_run(
-    connection: sa.Connection, attempt_id: uuid.UUID
-) -> tuple[sa.Row[Any], sa.Row[Any]]:
-    attempt = connection.execute(sa.select(attempts).where(attempts.c.id == attempt_id)).one()
-    run = connection.execute(sa.select(runs).where(runs.c.id == attempt.run_id)).one()
-    return attempt, run
+def _run_of(connection: sa.Connection, attempt_id: uuid.UUID) -> sa.Row[Any]:
+    """Returns the row of the run that an attempt is made at, and the attempt's state."""
+    query = sa.select(runs, attempts.c.state.label("attempt_state"))
+    query = query.join(attempts, attempts.c.run_id == runs.c.id)
+    return connection.execute(query.where(attempts.c.id == attempt_id)).one()
 
 
 def _end_attempt(
@@ -257,8 +256,8 @@ def _release(
     detail: str,
     log_tail: str | None,
 ) -> None:
-    attempt, run = _attempt_and_run(connection, attempt_id)
-    if attempt.state != "leased":
+    run = _run_of(connection, attempt_id)
+    if run.attempt_state != "leased":
         return
     log = {} if log_tail is None else {"log_tail": log_tail}
     _end_attempt(connection, attempt_id, end, reason=reason, detail=detail, **log)

@@ -81,67 +81,63 @@ def claim(
     Returns:
       The lease, or why there is none.
     """
-    prepare_drawing(study)
     with study.database.joint_transaction() as (connection, storage):
-        row = lock_study(connection, study)
+        # What needs no lock comes before it: the other workers wait for this one.
         connection.execute(workers.update().where(workers.c.id == worker_id).values(seen_at=now))
-        expire(connection, study)
-        earlier = _leased_run(connection, attempt_id)
-        if earlier:
-            return earlier
         searches = only in (None, Purpose.SEARCH)
+        if searches:
+            prepare_drawing(connection, study)
+        row = lock_study(connection, study)
+        expire(connection, study)
+        keys = {"attempt": attempt_id, "only": only, "study": study.id}
+        found = connection.execute(_FOUND, keys).one()
+        if found.mine is not None:
+            return _lease(connection, found.mine, attempt_id)
         if row.stop is not None and searches:
             return Nothing.STOPPED
-        wanted = (runs.c.study_id == study.id) & (
-            sa.true() if only is None else runs.c.purpose == only
-        )
-        run_id = connection.scalar(
-            sa.select(runs.c.id).where(wanted, runs.c.state == "waiting").order_by(runs.c.id)
-        )
-        if run_id is None and searches:
-            search = runs.c.purpose == Purpose.SEARCH
-            going = runs.c.state != "lost"
-            n_search = sa.select(sa.func.count()).where(wanted, search, going)
-            if connection.scalars(n_search).one() < row.target:
-                run_id = _new_trial(connection, storage, study)
+        run_id = found.waiting
+        if run_id is None and searches and found.n_search < row.target:
+            run_id = _new_trial(connection, storage, study, row.told)
         if run_id is None:
-            leased = sa.exists().where(wanted, runs.c.state == "leased")
-            return Nothing.WAIT if connection.scalar(sa.select(leased)) else Nothing.DONE
-        number = (
-            1
-            + connection.scalars(
-                sa.select(sa.func.count()).where(attempts.c.run_id == run_id)
-            ).one()
-        )
+            return Nothing.WAIT if found.leased else Nothing.DONE
         connection.execute(
-            attempts.insert().values(
-                id=attempt_id,
-                run_id=run_id,
-                worker_id=worker_id,
-                number=number,
-                expires_at=_lease_end(),
-            )
+            _LEASE,
+            {
+                "attempt": attempt_id,
+                "run": run_id,
+                "worker": worker_id,
+                "seconds": settings().lease_seconds,
+            },
         )
-        connection.execute(
-            runs.update().where(runs.c.id == run_id).values(state="leased", attempt_id=attempt_id)
-        )
-        lease = _leased_run(connection, attempt_id)
-        assert lease is not None
-        return lease
+        return _lease(connection, run_id, attempt_id)
 
 
-def _lease_end() -> sa.ColumnElement[Any]:
-    return now + sa.func.make_interval(0, 0, 0, 0, 0, 0, settings().lease_seconds)
+_FOUND = sa.text("""
+    SELECT min(id) FILTER (WHERE attempt_id = :attempt) AS mine,
+           min(id) FILTER (WHERE state = 'waiting' AND wanted) AS waiting,
+           coalesce(bool_or(state = 'leased' AND wanted), false) AS leased,
+           count(*) FILTER (WHERE state <> 'lost' AND purpose = 'search') AS n_search
+    FROM (SELECT id, attempt_id, state, purpose,
+                 coalesce(purpose = CAST(:only AS text), true) AS wanted
+          FROM hpsearch.runs WHERE study_id = :study) AS of_study
+""")
+
+_LEASE = sa.text("""
+    WITH leased AS (
+        UPDATE hpsearch.runs SET state = 'leased', attempt_id = :attempt WHERE id = :run)
+    INSERT INTO hpsearch.attempts (id, run_id, worker_id, number, expires_at)
+    SELECT :attempt, :run, :worker, 1 + count(*),
+           clock_timestamp() + make_interval(secs => :seconds)
+    FROM hpsearch.attempts WHERE run_id = :run
+""")
 
 
-def _leased_run(connection: sa.Connection, attempt_id: uuid.UUID) -> Lease | None:
+def _lease(connection: sa.Connection, run_id: int, attempt_id: uuid.UUID) -> Lease:
     row = connection.execute(
         sa.select(runs, attempts.c.number)
         .join(attempts, attempts.c.run_id == runs.c.id)
-        .where(runs.c.attempt_id == attempt_id, attempts.c.id == attempt_id)
-    ).one_or_none()
-    if row is None:
-        return None
+        .where(runs.c.id == run_id, attempts.c.id == attempt_id)
+    ).one()
     return Lease(
         attempt_id=attempt_id,
         run_id=row.id,
@@ -156,9 +152,11 @@ def _leased_run(connection: sa.Connection, attempt_id: uuid.UUID) -> Lease | Non
     )
 
 
-def _new_trial(connection: sa.Connection, storage: BaseStorage, study: Study) -> int:
+def _new_trial(
+    connection: sa.Connection, storage: BaseStorage, study: Study, told: int
+) -> int:
     """Draws a trial and returns the id of its search run."""
-    trial, hyperparams = draw_trial(connection, storage, study)
+    trial, hyperparams = draw_trial(connection, storage, study, told)
     seed = seed_of(study.spec.seed, Purpose.SEARCH, trial.number)
     return _insert_run(connection, study, trial, Purpose.SEARCH, seed, hyperparams)
 
@@ -183,6 +181,10 @@ def _insert_run(
     }
     run_id: int = connection.scalars(runs.insert().values(values).returning(runs.c.id)).one()
     return run_id
+
+
+def _lease_end() -> sa.ColumnElement[Any]:
+    return now + sa.func.make_interval(0, 0, 0, 0, 0, 0, settings().lease_seconds)
 
 
 def renew(

@@ -40,15 +40,20 @@ class ToldStudy(optuna.Study):
 
     @contextmanager
     def reading(
-        self, connection: sa.Connection, distributions: Mapping[str, BaseDistribution]
+        self,
+        connection: sa.Connection,
+        distributions: Mapping[str, BaseDistribution],
+        told: int | None = None,
     ) -> Iterator[None]:
         """Reads what was told since the last time; inside, the finished trials are at hand.
 
         Args:
           connection: of a study whose trials are all ours.
           distributions: of its space.
+          told: how many there are, if that is known: perhaps all were read before.
         """
-        self._known = [*self._known, *self._new(connection, distributions)]
+        if told != len(self._known):
+            self._known = [*self._known, *self._new(connection, distributions)]
         self._asks_storage = False
         try:
             yield

@@ -9,6 +9,7 @@ import psutil
 
 from benchmarks.fault_bench.bench import LEASE, SECRET, SWEEP, expect
 from hpsearch.drawing import draw_trial
+from hpsearch.ending import lock_study
 
 if TYPE_CHECKING:
     from benchmarks.fault_bench.bench import Bench
@@ -87,7 +88,8 @@ def _same_next_candidate(bench: Bench) -> None:
             contextlib.suppress(_Undone),
             study.database.joint_transaction() as (connection, storage),
         ):
-            drawn.append(draw_trial(connection, storage, study)[0].params)
+            told = lock_study(connection, study).told
+            drawn.append(draw_trial(connection, storage, study, told)[0].params)
             raise _Undone
         study.database.close()
     expect(drawn[0] == drawn[1], f"I5: two next candidates: {drawn}")

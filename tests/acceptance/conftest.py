@@ -37,6 +37,7 @@ class Command:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=_usual_signals,
         )
         self.started.append(process)
         return process
@@ -56,6 +57,12 @@ class Command:
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
         return json.loads(out)
+
+
+def _usual_signals() -> None:
+    """Undoes what a shell does to the commands that it starts in the background."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def test_a_rolled_back_claim_leaves_nothing_of_ours_nor_of_optunas(
         raise RuntimeError("late")
 
     with monkeypatch.context() as patch:
-        patch.setattr("hpsearch.queue._lease_end", fail_late)
+        patch.setattr("hpsearch.queue._lease", fail_late)
         with pytest.raises(RuntimeError, match="late"):
             claim(study, worker_id, uuid.uuid4())
     assert scalar(study, "SELECT count(*) FROM trials") == 0
