@@ -152,9 +152,7 @@ def _lease(connection: sa.Connection, run_id: int, attempt_id: uuid.UUID) -> Lea
     )
 
 
-def _new_trial(
-    connection: sa.Connection, storage: BaseStorage, study: Study, told: int
-) -> int:
+def _new_trial(connection: sa.Connection, storage: BaseStorage, study: Study, told: int) -> int:
     """Draws a trial and returns the id of its search run."""
     trial, hyperparams = draw_trial(connection, storage, study, told)
     seed = seed_of(study.spec.seed, Purpose.SEARCH, trial.number)
