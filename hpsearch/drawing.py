@@ -18,22 +18,27 @@ from hpsearch.samplers.space import trial_attributes
 from hpsearch.study import Study
 
 
-def prepare_drawing(connection: sa.Connection, study: Study) -> None:
-    """Lets the sampler learn what is finished, before the study is locked for all workers."""
+def prepare_drawing(connection: sa.Connection, study: Study) -> bool:
+    """Lets the sampler learn what is finished, before the study is locked for all workers.
+
+    Returns:
+      Whether all trials are ours, of those that can be seen by now.
+    """
     # Commands that draw nothing start faster without SciPy, which comes with it.
     from hpsearch.samplers.cma_es import CmaEsSampler
 
+    if has_foreign_trials(connection, study):
+        return False
     if isinstance(study.sampler, CmaEsSampler):
         optuna_study = study.optuna_study(study.database.optuna)
-        distributions = study.spec.search_space().distributions
-        if has_foreign_trials(connection, study):
-            return
-        with optuna_study.reading(connection, distributions):
+        optuna_study.read(connection, study.spec.search_space().distributions)
+        with optuna_study.known():
             study.sampler.prepare(optuna_study)
+    return True
 
 
 def draw_trial(
-    connection: sa.Connection, storage: BaseStorage, study: Study, told: int
+    connection: sa.Connection, storage: BaseStorage, study: Study, *, told: int, ours: bool
 ) -> tuple[FrozenTrial, dict[str, Any]]:
     """Makes a running trial, inside the caller's transaction, which has locked the study.
 
@@ -45,6 +50,8 @@ def draw_trial(
       storage: Optuna's, inside it.
       study: to draw for.
       told: how many results have a place in the order of telling.
+      ours: what `prepare_drawing` said. A trial that was added elsewhere since then gets its
+        place at the next drawing.
 
     Returns:
       The trial with its parameters, and its decoded hyper-parameters.
@@ -56,12 +63,12 @@ def draw_trial(
     trial = create_trial(state=TrialState.RUNNING)
     trial._trial_id, trial.number = trial_id, number
     optuna_study = study.optuna_study(storage)
-    if has_foreign_trials(connection, study):
+    if ours and optuna_study.read(connection, distributions, told) == told:
+        with optuna_study.known():
+            params = _draw(optuna_study, trial, distributions)
+    else:
         place_foreign_trials(connection, storage, study)
         params = _draw(optuna_study, trial, distributions)
-    else:
-        with optuna_study.reading(connection, distributions, told):
-            params = _draw(optuna_study, trial, distributions)
     params |= {
         name: value
         for name, value in asked.items()

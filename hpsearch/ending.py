@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from optuna.trial import TrialState
-from sqlalchemy.dialects.postgresql import insert
 
 from hpsearch.base import Measurement, Purpose, TrialResult
 from hpsearch.database.optuna_rows import finish_trial
-from hpsearch.database.tables import attempts, measurements, runs, specs
+from hpsearch.database.tables import attempts, runs, specs
 from hpsearch.settings import settings
 from hpsearch.study import Study
 
@@ -214,19 +214,27 @@ def store_curve(
     connection: sa.Connection, attempt_id: uuid.UUID, curve: Sequence[Measurement]
 ) -> None:
     """Stores measurements; those stored already stay as they are."""
-    rows = [
-        {
-            "attempt_id": attempt_id,
-            "train_seconds": point.train_seconds,
-            "num_timesteps": point.num_timesteps,
-            "n_updates": point.n_updates,
-            "mean_return": point.mean_return,
-            "metrics": dict(point.metrics),
+    if curve:
+        columns = {
+            "train_seconds": [point.train_seconds for point in curve],
+            "num_timesteps": [point.num_timesteps for point in curve],
+            "n_updates": [point.n_updates for point in curve],
+            "mean_return": [point.mean_return for point in curve],
+            "metrics": [json.dumps(dict(point.metrics)) for point in curve],
         }
-        for point in curve
-    ]
-    if rows:
-        connection.execute(insert(measurements).on_conflict_do_nothing(), rows)
+        connection.execute(_STORE_CURVE, {"attempt": attempt_id, **columns})
+
+
+# One statement for all points; an `INSERT ... VALUES` of several with ON CONFLICT is not.
+_STORE_CURVE = sa.text("""
+    INSERT INTO hpsearch.measurements
+        (attempt_id, train_seconds, num_timesteps, n_updates, mean_return, metrics)
+    SELECT :attempt, * FROM unnest(
+        CAST(:train_seconds AS float[]), CAST(:num_timesteps AS bigint[]),
+        CAST(:n_updates AS bigint[]), CAST(:mean_return AS float[]),
+        CAST(CAST(:metrics AS text[]) AS jsonb[]))
+    ON CONFLICT DO NOTHING
+""")
 
 
 def _run_of(connection: sa.Connection, attempt_id: uuid.UUID) -> sa.Row[Any]:

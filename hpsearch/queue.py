@@ -81,35 +81,28 @@ def claim(
     Returns:
       The lease, or why there is none.
     """
+    # Built, with all that it imports, before anybody waits for this transaction.
+    sampler = study.sampler if only in (None, Purpose.SEARCH) else None
     with study.database.joint_transaction() as (connection, storage):
         # What needs no lock comes before it: the other workers wait for this one.
         connection.execute(workers.update().where(workers.c.id == worker_id).values(seen_at=now))
-        searches = only in (None, Purpose.SEARCH)
-        if searches:
-            prepare_drawing(connection, study)
+        ours = sampler is not None and prepare_drawing(connection, study)
         row = lock_study(connection, study)
         expire(connection, study)
         keys = {"attempt": attempt_id, "only": only, "study": study.id}
         found = connection.execute(_FOUND, keys).one()
         if found.mine is not None:
-            return _lease(connection, found.mine, attempt_id)
-        if row.stop is not None and searches:
+            return _lease(connection.execute(_EARLIER, keys).one())
+        if row.stop is not None and sampler is not None:
             return Nothing.STOPPED
         run_id = found.waiting
-        if run_id is None and searches and found.n_search < row.target:
-            run_id = _new_trial(connection, storage, study, row.told)
+        if run_id is None and sampler is not None and found.n_search < row.target:
+            run_id = _new_trial(connection, storage, study, told=row.told, ours=ours)
         if run_id is None:
             return Nothing.WAIT if found.leased else Nothing.DONE
-        connection.execute(
-            _LEASE,
-            {
-                "attempt": attempt_id,
-                "run": run_id,
-                "worker": worker_id,
-                "seconds": settings().lease_seconds,
-            },
-        )
-        return _lease(connection, run_id, attempt_id)
+        seconds = settings().lease_seconds
+        keys = {"attempt": attempt_id, "run": run_id, "worker": worker_id, "seconds": seconds}
+        return _lease(connection.execute(_LEASE, keys).one())
 
 
 _FOUND = sa.text("""
@@ -122,24 +115,30 @@ _FOUND = sa.text("""
           FROM hpsearch.runs WHERE study_id = :study) AS of_study
 """)
 
+_EARLIER = sa.text("""
+    SELECT run.*, attempt.id AS token, attempt.number
+    FROM hpsearch.attempts AS attempt JOIN hpsearch.runs AS run ON run.id = attempt.run_id
+    WHERE attempt.id = :attempt
+""")
+
 _LEASE = sa.text("""
-    WITH leased AS (
-        UPDATE hpsearch.runs SET state = 'leased', attempt_id = :attempt WHERE id = :run)
-    INSERT INTO hpsearch.attempts (id, run_id, worker_id, number, expires_at)
-    SELECT :attempt, :run, :worker, 1 + count(*),
-           clock_timestamp() + make_interval(secs => :seconds)
-    FROM hpsearch.attempts WHERE run_id = :run
+    WITH run AS (
+        UPDATE hpsearch.runs SET state = 'leased', attempt_id = :attempt WHERE id = :run
+        RETURNING *
+    ), attempt AS (
+        INSERT INTO hpsearch.attempts (id, run_id, worker_id, number, expires_at)
+        SELECT :attempt, :run, :worker, 1 + count(*),
+               clock_timestamp() + make_interval(secs => :seconds)
+        FROM hpsearch.attempts WHERE run_id = :run
+        RETURNING id, number
+    )
+    SELECT run.*, attempt.id AS token, attempt.number FROM run, attempt
 """)
 
 
-def _lease(connection: sa.Connection, run_id: int, attempt_id: uuid.UUID) -> Lease:
-    row = connection.execute(
-        sa.select(runs, attempts.c.number)
-        .join(attempts, attempts.c.run_id == runs.c.id)
-        .where(runs.c.id == run_id, attempts.c.id == attempt_id)
-    ).one()
+def _lease(row: sa.Row[Any]) -> Lease:
     return Lease(
-        attempt_id=attempt_id,
+        attempt_id=row.token,
         run_id=row.id,
         trial_number=row.trial_number,
         trial_id=row.trial_id,
@@ -152,9 +151,11 @@ def _lease(connection: sa.Connection, run_id: int, attempt_id: uuid.UUID) -> Lea
     )
 
 
-def _new_trial(connection: sa.Connection, storage: BaseStorage, study: Study, told: int) -> int:
+def _new_trial(
+    connection: sa.Connection, storage: BaseStorage, study: Study, *, told: int, ours: bool
+) -> int:
     """Draws a trial and returns the id of its search run."""
-    trial, hyperparams = draw_trial(connection, storage, study, told)
+    trial, hyperparams = draw_trial(connection, storage, study, told=told, ours=ours)
     seed = seed_of(study.spec.seed, Purpose.SEARCH, trial.number)
     return _insert_run(connection, study, trial, Purpose.SEARCH, seed, hyperparams)
 
@@ -181,10 +182,6 @@ def _insert_run(
     return run_id
 
 
-def _lease_end() -> sa.ColumnElement[Any]:
-    return now + sa.func.make_interval(0, 0, 0, 0, 0, 0, settings().lease_seconds)
-
-
 def renew(
     study: Study, lease: Lease, curve: Sequence[Measurement], *, log_tail: str | None = None
 ) -> Standing:
@@ -197,11 +194,12 @@ def renew(
       log_tail: end of the attempt's log; None if it is what was stored last.
     """
     log = {} if log_tail is None else {"log_tail": stored(log_tail)}
+    end = now + sa.func.make_interval(0, 0, 0, 0, 0, 0, settings().lease_seconds)
     with study.database.transaction() as connection:
         held = connection.execute(
             attempts.update()
             .where(attempts.c.id == lease.attempt_id, attempts.c.state == "leased")
-            .values(expires_at=_lease_end(), **log)
+            .values(expires_at=end, **log)
             .returning(attempts.c.worker_id)
         ).one_or_none()
         if held is None:

@@ -38,22 +38,29 @@ class ToldStudy(optuna.Study):
     _known: Sequence[FrozenTrial] = ()
     _asks_storage = True
 
-    @contextmanager
-    def reading(
+    def read(
         self,
         connection: sa.Connection,
         distributions: Mapping[str, BaseDistribution],
         told: int | None = None,
-    ) -> Iterator[None]:
-        """Reads what was told since the last time; inside, the finished trials are at hand.
+    ) -> int:
+        """Reads what was told since the last time.
 
         Args:
-          connection: of a study whose trials are all ours.
+          connection: of the study's database.
           distributions: of its space.
-          told: how many there are, if that is known: perhaps all were read before.
+          told: how many were told, if that is known: perhaps all were read before.
+
+        Returns:
+          How many are known now; fewer than were told if some trials are not ours.
         """
         if told != len(self._known):
             self._known = [*self._known, *self._new(connection, distributions)]
+        return len(self._known)
+
+    @contextmanager
+    def known(self) -> Iterator[None]:
+        """Has the finished trials at hand: those that were read."""
         self._asks_storage = False
         try:
             yield
@@ -63,7 +70,7 @@ class ToldStudy(optuna.Study):
     def get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        """Returns what Optuna does; inside `reading` the finished ones come from our runs."""
+        """Returns what Optuna does; inside `known` the finished ones come from our runs."""
         finished = states is not None and all(
             (state in states) == (state in _FINISHED) for state in TrialState
         )
@@ -74,7 +81,8 @@ class ToldStudy(optuna.Study):
     def _new(
         self, connection: sa.Connection, distributions: Mapping[str, BaseDistribution]
     ) -> Iterator[FrozenTrial]:
-        keys = {"study": self._study_id, "known": len(self._known), "drawn": DRAWN}
+        known = self._known[-1].user_attrs[TOLD_INDEX] + 1 if self._known else 0
+        keys = {"study": self._study_id, "known": known, "drawn": DRAWN}
         for row in connection.execute(_NEW, keys):
             value = None
             if row.value_type is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from benchmarks.fault_bench.bench import LEASE, SECRET, SWEEP, expect
-from hpsearch.drawing import draw_trial
+from hpsearch.drawing import draw_trial, prepare_drawing
 from hpsearch.ending import lock_study
 
 if TYPE_CHECKING:
@@ -88,8 +88,9 @@ def _same_next_candidate(bench: Bench) -> None:
             contextlib.suppress(_Undone),
             study.database.joint_transaction() as (connection, storage),
         ):
+            ours = prepare_drawing(connection, study)
             told = lock_study(connection, study).told
-            drawn.append(draw_trial(connection, storage, study, told)[0].params)
+            drawn.append(draw_trial(connection, storage, study, told=told, ours=ours)[0].params)
             raise _Undone
         study.database.close()
     expect(drawn[0] == drawn[1], f"I5: two next candidates: {drawn}")

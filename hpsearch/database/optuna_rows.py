@@ -118,13 +118,18 @@ def insert_system_attributes(
 def _insert_attributes(
     connection: sa.Connection, table: Any, trial_id: int, attributes: Mapping[str, Any]
 ) -> None:
-    rows = [
-        {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-        for key, value in attributes.items()
-    ]
-    if rows:
-        insert = sa.dialects.postgresql.insert(table).on_conflict_do_nothing()
-        connection.execute(insert, rows)
+    # One statement for all rows; an `INSERT ... VALUES` of several with ON CONFLICT is not.
+    connection.execute(
+        sa.text(f"""
+            INSERT INTO {table.name} (trial_id, key, value_json)
+            SELECT :trial, * FROM unnest(CAST(:keys AS text[]), CAST(:values AS text[]))
+            ON CONFLICT DO NOTHING"""),
+        {
+            "trial": trial_id,
+            "keys": list(attributes),
+            "values": [json.dumps(value) for value in attributes.values()],
+        },
+    )
 
 
 def finish_trial(

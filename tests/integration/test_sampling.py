@@ -93,10 +93,9 @@ def test_the_history_that_our_runs_record_is_the_one_that_optuna_has(
     distributions = study.spec.search_space().distributions
     # Twice: the second time nothing is read that is known.
     for _ in range(2):
-        with (
-            study.database.transaction() as connection,
-            optuna_study.reading(connection, distributions),
-        ):
+        with study.database.transaction() as connection:
+            assert optuna_study.read(connection, distributions) == len(whole)
+        with optuna_study.known():
             ours = finished_trials(optuna_study)
     assert [(t.number, t._trial_id, t.state, t.value, t.params) for t in ours] == [
         (t.number, t._trial_id, t.state, t.value, t.params) for t in whole
