@@ -44,9 +44,11 @@ class End(enum.StrEnum):
 
 
 def lock_study(connection: sa.Connection, study: Study) -> sa.Row[Any]:
-    """Locks the study's row until the transaction ends, and returns it."""
-    query = sa.select(specs).where(specs.c.study_id == study.id).with_for_update()
-    return connection.execute(query).one()
+    """Locks the study's row until the transaction ends; returns its target, told and stop."""
+    return connection.execute(_LOCK, {"study": study.id}).one()
+
+
+_LOCK = sa.text("SELECT target, told, stop FROM hpsearch.specs WHERE study_id = :study FOR UPDATE")
 
 
 def accept(
@@ -81,7 +83,10 @@ def accept(
         if run.attempt_state != "leased" and run.state != "waiting":
             return bool(run.attempt_state == "accepted")
         check(connection)
-        told_index = _next_told_index(connection, study, row, run)
+        attributes = _result_attributes(result)
+        told_index = _tell(
+            connection, study, run, row.told, TrialState.COMPLETE, attributes, value, curve
+        )
         connection.execute(
             runs.update()
             .where(runs.c.id == run.id)
@@ -96,15 +101,6 @@ def accept(
         )
         ledger = dict(result.ledger)
         _end_attempt(connection, attempt_id, "accepted", ledger=ledger, log_tail=log_tail)
-        if run.purpose == Purpose.SEARCH:
-            finish_trial(
-                connection,
-                run.trial_id,
-                TrialState.COMPLETE,
-                value=value,
-                attributes={"told_index": told_index, **_result_attributes(result)},
-                intermediate_values=_thinned(curve),
-            )
     return True
 
 
@@ -121,7 +117,8 @@ def fail(
         run = _run_of(connection, attempt_id)
         if run.attempt_state != "leased" and run.state != "waiting":
             return bool(run.attempt_state == "failed")
-        told_index = _next_told_index(connection, study, row, run)
+        attributes = {"failure": reason}
+        told_index = _tell(connection, study, run, row.told, TrialState.FAIL, attributes)
         connection.execute(
             runs.update()
             .where(runs.c.id == run.id)
@@ -132,9 +129,6 @@ def fail(
         _end_attempt(
             connection, attempt_id, "failed", reason=reason, detail=detail, log_tail=log_tail
         )
-        if run.purpose == Purpose.SEARCH:
-            attributes = {"told_index": told_index, "failure": reason}
-            _finish_failed(connection, run.trial_id, attributes)
     return True
 
 
@@ -291,20 +285,40 @@ def _release(
         stop = f"{lost_in_row} runs in a row were given up; the last one: {reason}"
         connection.execute(specs.update().where(specs.c.study_id == study.id).values(stop=stop))
     if run.purpose == Purpose.SEARCH:
-        _finish_failed(connection, run.trial_id, {"failure": reason})
+        finish_trial(connection, run.trial_id, TrialState.FAIL, attributes={"failure": reason})
 
 
-def _next_told_index(
-    connection: sa.Connection, study: Study, row: sa.Row[Any], run: sa.Row[Any]
+def _tell(
+    connection: sa.Connection,
+    study: Study,
+    run: sa.Row[Any],
+    told: int,
+    state: TrialState,
+    attributes: Mapping[str, Any],
+    value: float | None = None,
+    curve: Sequence[Measurement] = (),
 ) -> int | None:
-    """Returns the place of a search run in what the sampler is told; None for other runs."""
-    search = run.purpose == Purpose.SEARCH
+    """Finishes the trial of a search run, and counts it.
+
+    Returns:
+      Its place in what the sampler is told. None for runs of other purposes, and for a trial that
+      somebody finished by other means: that one gets a place as a trial from elsewhere.
+    """
+    place = None
+    if run.purpose == Purpose.SEARCH and finish_trial(
+        connection,
+        run.trial_id,
+        state,
+        value=value,
+        attributes={"told_index": told, **attributes},
+        intermediate_values=_thinned(curve),
+    ):
+        place = told
+    counted = told if place is None else told + 1
     connection.execute(
-        specs.update()
-        .where(specs.c.study_id == study.id)
-        .values(lost_in_row=0, told=row.told + int(search))
+        specs.update().where(specs.c.study_id == study.id).values(lost_in_row=0, told=counted)
     )
-    return int(row.told) if search else None
+    return place
 
 
 def _result_attributes(result: TrialResult) -> dict[str, Any]:
@@ -313,13 +327,6 @@ def _result_attributes(result: TrialResult) -> dict[str, Any]:
     if contended := result.conditions.get("contended"):
         attributes["contended"] = contended
     return attributes
-
-
-def _finish_failed(
-    connection: sa.Connection, trial_id: int, attributes: Mapping[str, Any]
-) -> None:
-    state = TrialState.FAIL
-    finish_trial(connection, trial_id, state, attributes=attributes, intermediate_values={})
 
 
 def _thinned(curve: Sequence[Measurement]) -> dict[int, float]:

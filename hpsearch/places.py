@@ -17,19 +17,18 @@ from hpsearch.database.tables import specs
 from hpsearch.samplers.history import PLACES, TOLD_INDEX
 from hpsearch.study import Study
 
-# Reading all trials to find that they are ours would cost more than the rest of a claim.
-# Counts would not do: somebody may have finished a trial of which a run of ours has a result too.
+# Reading all trials to find that they are ours would cost more than the rest of a claim. A run has
+# an index only if it was we who finished its trial.
 _FOREIGN = sa.text("""
-    SELECT EXISTS (
-        SELECT FROM trials WHERE study_id = :study AND state = 'COMPLETE' AND NOT EXISTS (
-            SELECT FROM trial_user_attributes
-            WHERE trial_user_attributes.trial_id = trials.trial_id AND key = :key))
+    SELECT (SELECT count(*) FROM trials WHERE study_id = :study AND state = 'COMPLETE')
+        <> (SELECT count(told_index) FROM hpsearch.runs
+            WHERE study_id = :study AND state = 'finished')
 """)
 
 
 def has_foreign_trials(connection: sa.Connection, study: Study) -> bool:
     """Returns whether trials of the study were added or finished elsewhere."""
-    return bool(connection.scalar(_FOREIGN, {"study": study.id, "key": TOLD_INDEX}))
+    return bool(connection.scalar(_FOREIGN, {"study": study.id}))
 
 
 def place_foreign_trials(connection: sa.Connection, storage: BaseStorage, study: Study) -> None:

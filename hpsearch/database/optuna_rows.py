@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,7 +22,6 @@ _trials = models.TrialModel.__table__
 _params = models.TrialParamModel.__table__
 _values = models.TrialValueModel.__table__
 _intermediate = models.TrialIntermediateValueModel.__table__
-_attributes = models.TrialUserAttributeModel.__table__
 _system_attributes = models.TrialSystemAttributeModel.__table__
 
 # Optuna stores times in UTC without a zone; by the database's clock, as all of ours.
@@ -105,31 +105,29 @@ def insert_attributes(
     connection: sa.Connection, trial_id: int, attributes: Mapping[str, Any]
 ) -> None:
     """Adds user attributes of a running trial; those it has already stay as they are."""
-    _insert_attributes(connection, _attributes, trial_id, attributes)
+    names = list(attributes)
+    values = [json.dumps(attributes[name]) for name in names]
+    connection.execute(_INSERT_ATTRIBUTES, {"trial": trial_id, "keys": names, "values": values})
 
 
-def insert_system_attributes(
-    connection: sa.Connection, trial_id: int, attributes: Mapping[str, Any]
-) -> None:
-    """Adds system attributes, where samplers keep what they drew."""
-    _insert_attributes(connection, _system_attributes, trial_id, attributes)
+def set_system_attribute(connection: sa.Connection, trial_id: int, key: str, value: Any) -> None:
+    """Sets a system attribute of a running trial, where samplers keep what they drew."""
+    given = {"trial": trial_id, "key": key, "value": json.dumps(value)}
+    connection.execute(_SET_SYSTEM_ATTRIBUTE, given)
 
 
-def _insert_attributes(
-    connection: sa.Connection, table: Any, trial_id: int, attributes: Mapping[str, Any]
-) -> None:
-    # One statement for all rows; an `INSERT ... VALUES` of several with ON CONFLICT is not.
-    connection.execute(
-        sa.text(f"""
-            INSERT INTO {table.name} (trial_id, key, value_json)
-            SELECT :trial, * FROM unnest(CAST(:keys AS text[]), CAST(:values AS text[]))
-            ON CONFLICT DO NOTHING"""),
-        {
-            "trial": trial_id,
-            "keys": list(attributes),
-            "values": [json.dumps(value) for value in attributes.values()],
-        },
-    )
+# One statement for all rows; several rows of an `INSERT ... VALUES` with ON CONFLICT are not.
+_INSERT_ATTRIBUTES = sa.text("""
+    INSERT INTO trial_user_attributes (trial_id, key, value_json)
+    SELECT :trial, * FROM unnest(CAST(:keys AS text[]), CAST(:values AS text[]))
+    ON CONFLICT DO NOTHING
+""")
+
+_SET_SYSTEM_ATTRIBUTE = sa.text("""
+    INSERT INTO trial_system_attributes (trial_id, key, value_json)
+    VALUES (:trial, :key, :value)
+    ON CONFLICT (trial_id, key) DO UPDATE SET value_json = excluded.value_json
+""")
 
 
 def finish_trial(
@@ -139,7 +137,7 @@ def finish_trial(
     *,
     value: float | None = None,
     attributes: Mapping[str, Any],
-    intermediate_values: Mapping[int, float],
+    intermediate_values: Mapping[int, float] = MappingProxyType({}),
 ) -> bool:
     """Ends a running trial with all that is known of it.
 

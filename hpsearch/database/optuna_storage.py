@@ -9,12 +9,27 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import optuna
 import sqlalchemy as sa
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 from sqlalchemy import orm
 from sqlalchemy.pool import NullPool
+
+from hpsearch.database.optuna_rows import set_system_attribute
+
+
+class _Storage(RDBStorage):
+    """Optuna's storage, which writes what a sampler notes at a trial in one statement."""
+
+    connection: sa.Connection | None = None
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        if self.connection is None:
+            super().set_trial_system_attr(trial_id, key, value)
+        else:
+            set_system_attribute(self.connection, trial_id, key, value)
 
 
 class OptunaStorage:
@@ -30,7 +45,7 @@ class OptunaStorage:
         url = engine.url.render_as_string(hide_password=False)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._rdb = RDBStorage(
+            self._rdb = _Storage(
                 url.replace("{", "{{").replace("}", "}}"),
                 engine_kwargs={"poolclass": NullPool},
             )
@@ -51,11 +66,13 @@ class OptunaStorage:
         # Optuna's commits are left to us; its rollbacks end the whole transaction.
         maker = orm.sessionmaker(bind=connection, join_transaction_mode="rollback_only")
         self._rdb.scoped_session = orm.scoped_session(maker)
+        self._rdb.connection = connection
         try:
             yield self._cached
         finally:
             self._rdb.scoped_session.remove()
             self._rdb.scoped_session = self._sessions
+            self._rdb.connection = None
 
     def drop_cache(self) -> None:
         """Forgets what was cached; call it after a rollback or a commit of unknown outcome."""

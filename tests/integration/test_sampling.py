@@ -177,7 +177,8 @@ def test_a_planted_pickle_is_never_loaded(make_study: MakeStudy, tmp_path: Path)
         held = lease(study, worker_id)
         assert held.trial_id is not None
         with study.database.transaction() as connection:
-            optuna_rows.insert_system_attributes(connection, held.trial_id, planted)
+            for key, value in planted.items():
+                optuna_rows.set_system_attribute(connection, held.trial_id, key, value)
         finish(study, held)
     lease(study, worker_id)
     assert not marker.exists()
