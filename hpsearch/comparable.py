@@ -44,7 +44,7 @@ def reference(connection: sa.Connection, study: Study) -> Reference:
         )
         .where(runs.c.study_id == study.id, runs.c.state == "finished")
         .where(conditions["device_kind"].astext.is_not(None))
-        .order_by(runs.c.ended_at)
+        .order_by(runs.c.told_index, runs.c.ended_at)
         .limit(1)
     ).one_or_none()
     fixed = study.spec.device_kind

@@ -173,30 +173,29 @@ def reap(study: Study) -> None:
 def reap_dead(study: Study) -> None:
     """Takes back the leases of dead workers, locking nothing where there are none."""
     with study.database.transaction() as connection:
-        dead = connection.scalars(_dead(study)).first()
-    if dead is not None:
+        dead = _dead(connection, study)
+    if dead:
         reap(study)
 
 
 def expire(connection: sa.Connection, study: Study) -> None:
     """Takes back the leases that ended a sweep ago by the database's clock."""
-    dead = connection.scalars(_dead(study)).all()
-    for attempt_id in dead:
+    for attempt_id in _dead(connection, study):
         reason = "no sign of the worker until its lease ended"
         _release(connection, study, attempt_id, End.LOST, reason, "", None)
 
 
-def _dead(study: Study) -> sa.Select[Any]:
-    sweep = sa.func.make_interval(0, 0, 0, 0, 0, 0, settings().sweep_seconds)
-    return (
-        sa.select(attempts.c.id)
-        .join(runs, runs.c.id == attempts.c.run_id)
-        .where(
-            runs.c.study_id == study.id,
-            attempts.c.state == "leased",
-            attempts.c.expires_at + sweep < now,
-        )
-    )
+def _dead(connection: sa.Connection, study: Study) -> Sequence[uuid.UUID]:
+    keys = {"study": study.id, "sweep": settings().sweep_seconds}
+    return connection.execute(_DEAD, keys).scalars().all()
+
+
+_DEAD = sa.text("""
+    SELECT attempt.id FROM hpsearch.attempts AS attempt
+    JOIN hpsearch.runs AS run ON run.id = attempt.run_id
+    WHERE run.study_id = :study AND attempt.state = 'leased'
+      AND attempt.expires_at + make_interval(secs => :sweep) < clock_timestamp()
+""")
 
 
 def stored(text: str) -> str:
@@ -232,10 +231,15 @@ _STORE_CURVE = sa.text("""
 
 
 def _run_of(connection: sa.Connection, attempt_id: uuid.UUID) -> sa.Row[Any]:
-    """Returns the row of the run that an attempt is made at, and the attempt's state."""
-    query = sa.select(runs, attempts.c.state.label("attempt_state"))
-    query = query.join(attempts, attempts.c.run_id == runs.c.id)
-    return connection.execute(query.where(attempts.c.id == attempt_id)).one()
+    """Returns the run that an attempt is made at, and the attempt's state."""
+    return connection.execute(_RUN_OF, {"attempt": attempt_id}).one()
+
+
+_RUN_OF = sa.text("""
+    SELECT run.id, run.trial_id, run.purpose, run.state, attempt.state AS attempt_state
+    FROM hpsearch.attempts AS attempt JOIN hpsearch.runs AS run ON run.id = attempt.run_id
+    WHERE attempt.id = :attempt
+""")
 
 
 def _end_attempt(

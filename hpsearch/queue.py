@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy.dialects.postgresql import JSONB
 
 from hpsearch.base import Budget, Measurement, Purpose, seed_of
+from hpsearch.comparable import Reference, reference
 from hpsearch.database.tables import attempts, runs, specs, workers
 from hpsearch.drawing import draw_trial, prepare_drawing
 from hpsearch.ending import expire, lock_study, now, store_curve, stored
@@ -29,7 +30,13 @@ from hpsearch.study import Study
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """The right of one worker to work at one run."""
+    """The right of one worker to work at one run.
+
+    Attributes:
+      attempt_id: its token.
+      number: of the attempt at this run, from 1.
+      against: what the result will be compared with.
+    """
 
     attempt_id: uuid.UUID
     run_id: int
@@ -41,6 +48,7 @@ class Lease:
     hyperparams: Mapping[str, Any]
     budget: Budget
     number: int
+    against: Reference
 
     @property
     def label(self) -> str:
@@ -87,12 +95,13 @@ def claim(
         # What needs no lock comes before it: the other workers wait for this one.
         connection.execute(workers.update().where(workers.c.id == worker_id).values(seen_at=now))
         ours = sampler is not None and prepare_drawing(connection, study)
+        against = reference(connection, study)
         row = lock_study(connection, study)
         expire(connection, study)
         keys = {"attempt": attempt_id, "only": only, "study": study.id}
         found = connection.execute(_FOUND, keys).one()
         if found.mine is not None:
-            return _lease(connection.execute(_EARLIER, keys).one())
+            return _lease(connection.execute(_EARLIER, keys).one(), against)
         if row.stop is not None and sampler is not None:
             return Nothing.STOPPED
         run_id = found.waiting
@@ -101,8 +110,8 @@ def claim(
         if run_id is None:
             return Nothing.WAIT if found.leased else Nothing.DONE
         seconds = settings().lease_seconds
-        keys = {"attempt": attempt_id, "run": run_id, "worker": worker_id, "seconds": seconds}
-        return _lease(connection.execute(_LEASE, keys).one())
+        given = {"attempt": attempt_id, "run": run_id, "worker": worker_id, "seconds": seconds}
+        return _lease(connection.execute(_LEASE, given).one(), against)
 
 
 _FOUND = sa.text("""
@@ -136,7 +145,7 @@ _LEASE = sa.text("""
 """)
 
 
-def _lease(row: sa.Row[Any]) -> Lease:
+def _lease(row: sa.Row[Any], against: Reference) -> Lease:
     return Lease(
         attempt_id=row.token,
         run_id=row.id,
@@ -148,6 +157,7 @@ def _lease(row: sa.Row[Any]) -> Lease:
         hyperparams=row.hyperparams,
         budget=Budget(**row.budget),
         number=row.number,
+        against=against,
     )
 
 

@@ -26,9 +26,8 @@ from hpsearch.attempt import Attempt, Outcome
 from hpsearch.attempt_log import AttemptLog
 from hpsearch.base import Purpose
 from hpsearch.code_version import check_code, code_version
-from hpsearch.comparable import Reference, contended, marked, reference
+from hpsearch.comparable import contended, marked
 from hpsearch.curve_log import CurveLog, Curves, open_logs
-from hpsearch.database.engine import is_transient
 from hpsearch.database.tables import workers
 from hpsearch.ending import now
 from hpsearch.exceptions import DatabaseUnavailable
@@ -281,16 +280,16 @@ class Worker:
         if child is None:
             child = ChildProcess(log, python=self._python)
         child.log = log
-        against = self._reference()
         keeper = Keeper(self._study, lease, log)
         curves = Curves(partial(self._open_logs, lease), self._say)
         try:
             attempt = Attempt(child, keeper, lease, lambda: self._signal, curves.measured)
-            outcome = attempt.run(self._request(lease, against))
+            outcome = attempt.run(self._request(lease))
         finally:
             keeper.stop()
-        if outcome.result is not None and against is not None:
-            outcome = dataclasses.replace(outcome, result=marked(outcome.result, against))
+        if outcome.result is not None:
+            result = marked(outcome.result, lease.against)
+            outcome = dataclasses.replace(outcome, result=result)
         outcome = self._judged(outcome, lease)
         # What the child said is stored before its simulator closes, which may hang.
         child.settle()
@@ -317,16 +316,6 @@ class Worker:
             outcome, kind="declined", reason="contended", detail=detail, result=None
         )
 
-    def _reference(self) -> Reference | None:
-        """Returns what the result is compared with; None while the database is away."""
-        try:
-            with self._study.database.transaction() as connection:
-                return reference(connection, self._study)
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            return None
-
     def _open_logs(self, lease: Lease) -> list[CurveLog]:
         run = lease.label.replace(" ", "-")
         if lease.number > 1:
@@ -334,8 +323,8 @@ class Worker:
         config = {**lease.hyperparams, "seed": lease.seed, "task": self._study.spec.task}
         return open_logs(self._log, self._study.name, run, config)
 
-    def _request(self, lease: Lease, against: Reference | None) -> dict[str, Any]:
-        kind = None if self._mixed or against is None else against.device_kind
+    def _request(self, lease: Lease) -> dict[str, Any]:
+        kind = None if self._mixed else lease.against.device_kind
         setup = dataclasses.replace(self._study.spec.setup, device_kind=kind)
         return {
             "type": "run",
