@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from hpsearch.base import TrialResult
-from hpsearch.database.tables import runs
 from hpsearch.exceptions import OtherDevice
 from hpsearch.study import Study
 
@@ -36,21 +35,21 @@ class Reference:
 
 def reference(connection: sa.Connection, study: Study) -> Reference:
     """Returns what the results of a study are compared with."""
-    conditions = runs.c.result["conditions"]
-    first = connection.execute(
-        sa.select(
-            conditions["device_kind"].astext.label("kind"),
-            sa.cast(conditions["calibration_seconds"].astext, sa.Double).label("seconds"),
-        )
-        .where(runs.c.study_id == study.id, runs.c.state == "finished")
-        .where(conditions["device_kind"].astext.is_not(None))
-        .order_by(runs.c.told_index, runs.c.ended_at)
-        .limit(1)
-    ).one_or_none()
+    first = connection.execute(_FIRST, {"study": study.id}).one_or_none()
     fixed = study.spec.device_kind
     if first is None:
         return Reference(device_kind=fixed, calibration_seconds=None)
     return Reference(device_kind=fixed or first.kind, calibration_seconds=first.seconds)
+
+
+_FIRST = sa.text("""
+    SELECT result #>> '{conditions,device_kind}' AS kind,
+           CAST(result #>> '{conditions,calibration_seconds}' AS float) AS seconds
+    FROM hpsearch.runs
+    WHERE study_id = :study AND state = 'finished'
+      AND result #>> '{conditions,device_kind}' IS NOT NULL
+    ORDER BY told_index, ended_at LIMIT 1
+""")
 
 
 def check_device(connection: sa.Connection, study: Study, result: TrialResult) -> None:

@@ -83,24 +83,19 @@ def accept(
         if run.attempt_state != "leased" and run.state != "waiting":
             return bool(run.attempt_state == "accepted")
         check(connection)
-        attributes = _result_attributes(result)
-        told_index = _tell(
-            connection, study, run, row.told, TrialState.COMPLETE, attributes, value, curve
+        place = _tell(
+            connection,
+            run,
+            row.told,
+            TrialState.COMPLETE,
+            _result_attributes(result),
+            value,
+            curve,
         )
-        connection.execute(
-            runs.update()
-            .where(runs.c.id == run.id)
-            .values(
-                state="finished",
-                attempt_id=None,
-                result=dataclasses.asdict(result),
-                value=value,
-                told_index=told_index,
-                ended_at=now,
-            )
-        )
-        ledger = dict(result.ledger)
-        _end_attempt(connection, attempt_id, "accepted", ledger=ledger, log_tail=log_tail)
+        ended = {"result": json.dumps(dataclasses.asdict(result)), "value": value}
+        ledger = {"ledger": json.dumps(dict(result.ledger)), "log_tail": stored(log_tail)}
+        given = {**_ENDED, "run_state": "finished", "attempt_state": "accepted", **ended, **ledger}
+        _end_run(connection, study, run, attempt_id, row.told, place, given)
     return True
 
 
@@ -117,18 +112,10 @@ def fail(
         run = _run_of(connection, attempt_id)
         if run.attempt_state != "leased" and run.state != "waiting":
             return bool(run.attempt_state == "failed")
-        attributes = {"failure": reason}
-        told_index = _tell(connection, study, run, row.told, TrialState.FAIL, attributes)
-        connection.execute(
-            runs.update()
-            .where(runs.c.id == run.id)
-            .values(
-                state="failed", attempt_id=None, reason=reason, told_index=told_index, ended_at=now
-            )
-        )
-        _end_attempt(
-            connection, attempt_id, "failed", reason=reason, detail=detail, log_tail=log_tail
-        )
+        place = _tell(connection, run, row.told, TrialState.FAIL, {"failure": reason})
+        texts = {"reason": stored(reason), "detail": stored(detail), "log_tail": stored(log_tail)}
+        given = {**_ENDED, "run_state": "failed", "attempt_state": "failed", **texts}
+        _end_run(connection, study, run, attempt_id, row.told, place, given)
     return True
 
 
@@ -294,7 +281,6 @@ def _release(
 
 def _tell(
     connection: sa.Connection,
-    study: Study,
     run: sa.Row[Any],
     told: int,
     state: TrialState,
@@ -302,27 +288,54 @@ def _tell(
     value: float | None = None,
     curve: Sequence[Measurement] = (),
 ) -> int | None:
-    """Finishes the trial of a search run, and counts it.
+    """Finishes the trial of a search run.
 
     Returns:
       Its place in what the sampler is told. None for runs of other purposes, and for a trial that
       somebody finished by other means: that one gets a place as a trial from elsewhere.
     """
-    place = None
-    if run.purpose == Purpose.SEARCH and finish_trial(
-        connection,
-        run.trial_id,
-        state,
-        value=value,
-        attributes={"told_index": told, **attributes},
-        intermediate_values=_thinned(curve),
-    ):
-        place = told
-    counted = told if place is None else told + 1
-    connection.execute(
-        specs.update().where(specs.c.study_id == study.id).values(lost_in_row=0, told=counted)
+    if run.purpose != Purpose.SEARCH:
+        return None
+    attributes = {"told_index": told, **attributes}
+    points = _thinned(curve)
+    done = finish_trial(
+        connection, run.trial_id, state,
+        value=value, attributes=attributes, intermediate_values=points,
+    )  # fmt: skip
+    return told if done else None
+
+
+_ENDED = dict.fromkeys(("result", "value", "ledger", "reason", "detail", "log_tail"))
+
+
+def _end_run(
+    connection: sa.Connection,
+    study: Study,
+    run: sa.Row[Any],
+    attempt_id: uuid.UUID,
+    told: int,
+    place: int | None,
+    given: Mapping[str, Any],
+) -> None:
+    """Ends a run and the attempt that finished it, and counts what was told."""
+    keys = {"study": study.id, "run": run.id, "attempt": attempt_id}
+    counted = {"told": told if place is None else told + 1, "place": place}
+    connection.execute(_END_RUN, {**keys, **counted, **given})
+
+
+_END_RUN = sa.text("""
+    WITH counted AS (
+        UPDATE hpsearch.specs SET told = :told, lost_in_row = 0 WHERE study_id = :study
+    ), ended AS (
+        UPDATE hpsearch.runs SET state = :run_state, attempt_id = NULL,
+            result = CAST(:result AS jsonb), value = :value, told_index = :place,
+            reason = :reason, ended_at = clock_timestamp()
+        WHERE id = :run
     )
-    return place
+    UPDATE hpsearch.attempts SET state = :attempt_state, ended_at = clock_timestamp(),
+        reason = :reason, detail = :detail, log_tail = :log_tail, ledger = CAST(:ledger AS jsonb)
+    WHERE id = :attempt
+""")
 
 
 def _result_attributes(result: TrialResult) -> dict[str, Any]:

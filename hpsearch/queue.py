@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from hpsearch.base import Budget, Measurement, Purpose, seed_of
 from hpsearch.comparable import Reference, reference
-from hpsearch.database.tables import attempts, runs, specs, workers
+from hpsearch.database.tables import attempts, runs, specs
 from hpsearch.drawing import draw_trial, prepare_drawing
 from hpsearch.ending import expire, lock_study, now, store_curve, stored
 from hpsearch.settings import settings
@@ -93,7 +94,7 @@ def claim(
     sampler = study.sampler if only in (None, Purpose.SEARCH) else None
     with study.database.joint_transaction() as (connection, storage):
         # What needs no lock comes before it: the other workers wait for this one.
-        connection.execute(workers.update().where(workers.c.id == worker_id).values(seen_at=now))
+        connection.execute(_SEEN, {"worker": worker_id})
         ours = sampler is not None and prepare_drawing(connection, study)
         against = reference(connection, study)
         row = lock_study(connection, study)
@@ -113,6 +114,8 @@ def claim(
         given = {"attempt": attempt_id, "run": run_id, "worker": worker_id, "seconds": seconds}
         return _lease(connection.execute(_LEASE, given).one(), against)
 
+
+_SEEN = sa.text("UPDATE hpsearch.workers SET seen_at = clock_timestamp() WHERE id = :worker")
 
 _FOUND = sa.text("""
     SELECT min(id) FILTER (WHERE attempt_id = :attempt) AS mine,
@@ -178,18 +181,27 @@ def _insert_run(
     seed: int,
     hyperparams: Mapping[str, Any],
 ) -> int:
-    values = {
-        "study_id": study.id,
-        "trial_number": trial and trial.number,
-        "trial_id": trial and trial._trial_id,
+    given = {
+        "study": study.id,
+        "number": trial and trial.number,
+        "trial": trial and trial._trial_id,
         "purpose": purpose,
         "seed": seed,
-        "params": trial.params if trial else {},
-        "hyperparams": dict(hyperparams),
-        "budget": dataclasses.asdict(study.spec.budget),
+        "params": json.dumps(trial.params if trial else {}),
+        "hyperparams": json.dumps(dict(hyperparams)),
+        "budget": json.dumps(dataclasses.asdict(study.spec.budget)),
     }
-    run_id: int = connection.scalars(runs.insert().values(values).returning(runs.c.id)).one()
+    run_id: int = connection.execute(_INSERT_RUN, given).scalar_one()
     return run_id
+
+
+_INSERT_RUN = sa.text("""
+    INSERT INTO hpsearch.runs
+        (study_id, trial_number, trial_id, purpose, seed, params, hyperparams, budget)
+    VALUES (:study, :number, :trial, :purpose, :seed,
+        CAST(:params AS jsonb), CAST(:hyperparams AS jsonb), CAST(:budget AS jsonb))
+    RETURNING id
+""")
 
 
 def renew(
@@ -214,9 +226,7 @@ def renew(
         ).one_or_none()
         if held is None:
             return Standing.LOST
-        connection.execute(
-            workers.update().where(workers.c.id == held.worker_id).values(seen_at=now)
-        )
+        connection.execute(_SEEN, {"worker": held.worker_id})
         store_curve(connection, lease.attempt_id, curve)
         stop = connection.scalar(sa.select(specs.c.stop).where(specs.c.study_id == study.id))
         return Standing.STOP if stop == "now" else Standing.HELD

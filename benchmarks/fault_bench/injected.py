@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -104,6 +105,9 @@ def plant(fault: str) -> None:
         lost = LostAcknowledgement()
         verb = fault.partition(":")[2]
         before(accounts if verb == "deliver" else worker, verb, lost.arm)
+    elif fault.startswith("clock:"):
+        offset, right = float(fault.partition(":")[2]), time.time
+        time.time = lambda: right() + offset
     else:
         raise SystemExit(f"no fault {fault!r}")
 

@@ -117,11 +117,16 @@ def zombie(bench: Bench) -> None:
 
 @row(13, "worker clock off by an hour; PGTZ differs", "nothing expires early or never; durations")
 def clocks(bench: Bench) -> None:
-    """Runs a worker in another time zone; leases go by the database's clock alone."""
-    bench.create(3)
-    worker = bench.worker(TZ="Asia/Tokyo", PGTZ="America/New_York")
-    expect(worker.wait() == 0, worker.text[-300:])
-    bench.check(3)
+    """Runs a worker an hour ahead and one an hour behind, in two zones and a third one's PGTZ."""
+    bench.create(8)
+    zones = {"PGTZ": "America/New_York"}
+    ahead = bench.worker(fault="clock:3600", TZ="Asia/Tokyo", **zones)
+    behind = bench.worker(fault="clock:-3600", TZ="America/Lima", **zones)
+    for worker in (ahead, behind):
+        expect(worker.wait() == 0, worker.text[-300:])
+    bench.check(8)
+    attempts = bench.query("SELECT count(*) FROM hpsearch.attempts")[0]
+    expect(attempts == 8, f"{attempts} attempts at 8 runs: leases expired early")
     seconds = bench.query(
         "SELECT extract(epoch FROM ended_at - leased_at)::float FROM hpsearch.attempts"
     )
