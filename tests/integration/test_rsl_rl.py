@@ -41,6 +41,8 @@ POINTS = "tests.integration.test_tensor_env:PointsTask"
 def package(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The example as if it were installed; one thread, for other tests run beside these."""
     monkeypatch.syspath_prepend(EXAMPLE / "src")
+    # As the objective does, for the tests that import the parts alone.
+    monkeypatch.setenv("GIT_PYTHON_REFRESH", "quiet")
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
