@@ -51,5 +51,7 @@ def test_a_task_of_isaac_lab_in_another_package_takes_its_settings() -> None:
     assert task.default_limits == "" and task.normalize_observations
 
 
-def test_another_trainer_is_an_objective() -> None:
+def test_another_trainer_is_an_objective_with_a_space() -> None:
+    # Without rsl_rl: the parent process may lack it.
     assert plugins.load("objective", "rsl-rl-ppo").__name__ == "RslRlPpo"
+    assert plugins.load("space", "rsl-rl").name == "rsl-rl"

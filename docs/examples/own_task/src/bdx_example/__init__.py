@@ -1,1 +1,1 @@
-"""A task and an objective of one's own for hpsearch."""
+"""A task, a search space and an objective of one's own for hpsearch."""
