@@ -16,7 +16,7 @@ OPTIMUM = {"x0": 1.0, "x1": -0.5, "x2": 0.3, "n": 3}
 """Where the value is 0, its highest; the optimum of any other parameter is at 0."""
 
 STEPS_PER_SECOND = 1000
-N_SLICES = 10
+N_SLICES = 5
 
 
 class Sphere:

@@ -5,6 +5,7 @@ Numpy only, no random number, and no search that could end elsewhere the next ti
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -30,13 +31,17 @@ def scores(losses: np.ndarray) -> np.ndarray:
     Args:
       losses: `[N]`; equal ones get the same score.
     """
-    n = len(losses)
-    quantile = NormalDist().inv_cdf
-    by_rank = np.array([-quantile((rank + 0.5) / n) for rank in range(n)])
+    by_rank = _by_rank(len(losses))
     _, place, count = np.unique(losses, return_inverse=True, return_counts=True)
     ends = np.cumsum(count)
     means = [by_rank[end - size : end].mean() for end, size in zip(ends, count, strict=True)]
     return np.array(means)[place]
+
+
+@functools.cache
+def _by_rank(n: int) -> np.ndarray:
+    quantile = NormalDist().inv_cdf
+    return np.array([-quantile((rank + 0.5) / n) for rank in range(n)])
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ class Bench:
 
     def query(self, query: str, /, **parameters: Any) -> list[Any]:
         """Returns the rows of a query; a single column comes as plain values."""
-        engine = make_engine(self.url)
+        engine = make_engine(self.url.update_query_dict({"application_name": "bench"}))
         try:
             with engine.begin() as connection:
                 done = connection.execute(sa.text(query), parameters)
