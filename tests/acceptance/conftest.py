@@ -16,6 +16,9 @@ from typing import Any
 import psutil
 import pytest
 
+# Undoes what a shell does to the commands that it starts in the background.
+USUAL_SIGNALS = ("env", "--default-signal=INT,HUP")
+
 SPHERE = ("--objective", "sphere", "--popsize", "4")
 
 
@@ -29,7 +32,7 @@ class Command:
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "hpsearch", *arguments],
+            [*USUAL_SIGNALS, sys.executable, "-m", "hpsearch", *arguments],
             cwd=self.folder,
             env={**self.environment, **environment},
             stdin=subprocess.DEVNULL,
@@ -37,7 +40,6 @@ class Command:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            preexec_fn=_usual_signals,
         )
         self.started.append(process)
         return process
@@ -57,12 +59,6 @@ class Command:
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
         return json.loads(out)
-
-
-def _usual_signals() -> None:
-    """Undoes what a shell does to the commands that it starts in the background."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture
