@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 from hpsearch.cli.options import InsecureOption, StorageOption, connect, err, option
-from hpsearch.dashboard.server import HOST, make_server
 from hpsearch.exceptions import InvalidValue
 
 
@@ -17,6 +16,9 @@ def command(
     """Serves the dashboard on this machine, read-only, until Ctrl-C."""
     if not 0 <= port <= 65535:
         raise InvalidValue(name="--port", value=port, allowed="0 to 65535")
+    # Imported here: no other command needs a web server.
+    from hpsearch.dashboard.server import HOST, make_server
+
     database = connect(storage, insecure_storage)
     with make_server(database, port=port) as (server, bound):
         err.print(f"http://{HOST}:{bound}/  (Ctrl-C ends it)")
