@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
 from hpsearch.base import Purpose
-from hpsearch.database.engine import normalise_url
 from hpsearch.database import migrations
+from hpsearch.database.engine import normalise_url
 from hpsearch.database.migrations import current_version, known_versions, migrate
 from hpsearch.database.transaction import Database
 from hpsearch.queue import enqueue_runs

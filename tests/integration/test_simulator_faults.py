@@ -91,7 +91,7 @@ def test_one_that_dies_is_not_taken_for_the_agent(make_study: MakeStudy) -> None
 def test_one_that_hangs_leaves_the_place_in_the_log(
     make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HPSEARCH_START_SECONDS", "25")
+    monkeypatch.setenv("HPSEARCH_START_SECONDS", "30")
     settings.cache_clear()
     reason, _, log = attempt(make_study, "HANGS")
     assert reason == "hung:simulator"
