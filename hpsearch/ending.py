@@ -92,10 +92,15 @@ def accept(
             value,
             curve,
         )
-        ended = {"result": json.dumps(dataclasses.asdict(result)), "value": value}
-        ledger = {"ledger": json.dumps(dict(result.ledger)), "log_tail": stored(log_tail)}
-        given = {**_ENDED, "run_state": "finished", "attempt_state": "accepted", **ended, **ledger}
-        _end_run(connection, study, run, attempt_id, row.told, place, given)
+        _count(connection, study, row.told, place)
+        known = {
+            "place": place,
+            "result": json.dumps(dataclasses.asdict(result)),
+            "value": value,
+            "ledger": json.dumps(dict(result.ledger)),
+            "log_tail": stored(log_tail),
+        }
+        _end_run(connection, run.id, attempt_id, "finished", "accepted", known)
     return True
 
 
@@ -113,9 +118,14 @@ def fail(
         if run.attempt_state != "leased" and run.state != "waiting":
             return bool(run.attempt_state == "failed")
         place = _tell(connection, run, row.told, TrialState.FAIL, {"failure": reason})
-        texts = {"reason": stored(reason), "detail": stored(detail), "log_tail": stored(log_tail)}
-        given = {**_ENDED, "run_state": "failed", "attempt_state": "failed", **texts}
-        _end_run(connection, study, run, attempt_id, row.told, place, given)
+        _count(connection, study, row.told, place)
+        known = {
+            "place": place,
+            "reason": stored(reason),
+            "detail": stored(detail),
+            "log_tail": stored(log_tail),
+        }
+        _end_run(connection, run.id, attempt_id, "failed", "failed", known)
     return True
 
 
@@ -305,28 +315,35 @@ def _tell(
     return told if done else None
 
 
-_ENDED = dict.fromkeys(("result", "value", "ledger", "reason", "detail", "log_tail"))
+def _count(connection: sa.Connection, study: Study, told: int, place: int | None) -> None:
+    """Notes that a run has finished, and whether the sampler is told of it."""
+    told += place is not None
+    connection.execute(_COUNT, {"study": study.id, "told": told})
+
+
+_COUNT = sa.text("UPDATE hpsearch.specs SET told = :told, lost_in_row = 0 WHERE study_id = :study")
 
 
 def _end_run(
     connection: sa.Connection,
-    study: Study,
-    run: sa.Row[Any],
+    run_id: int,
     attempt_id: uuid.UUID,
-    told: int,
-    place: int | None,
-    given: Mapping[str, Any],
+    run_state: str,
+    attempt_state: str,
+    known: Mapping[str, Any],
 ) -> None:
-    """Ends a run and the attempt that finished it, and counts what was told."""
-    keys = {"study": study.id, "run": run.id, "attempt": attempt_id}
-    counted = {"told": told if place is None else told + 1, "place": place}
-    connection.execute(_END_RUN, {**keys, **counted, **given})
+    """Ends a run and the attempt that finished it; of `_UNKNOWN` what is not known stays null."""
+    states = {"run_state": run_state, "attempt_state": attempt_state}
+    keys = {"run": run_id, "attempt": attempt_id}
+    connection.execute(_END_RUN, {**_UNKNOWN, **known, **keys, **states})
 
+
+_UNKNOWN = dict.fromkeys(
+    ("place", "result", "value", "ledger", "reason", "detail", "log_tail"), None
+)
 
 _END_RUN = sa.text("""
-    WITH counted AS (
-        UPDATE hpsearch.specs SET told = :told, lost_in_row = 0 WHERE study_id = :study
-    ), ended AS (
+    WITH ended AS (
         UPDATE hpsearch.runs SET state = :run_state, attempt_id = NULL,
             result = CAST(:result AS jsonb), value = :value, told_index = :place,
             reason = :reason, ended_at = clock_timestamp()
