@@ -2,8 +2,9 @@
 
     python benchmarks/quadruped_learning.py
 
-One process a training, one after the other. The CPU seconds are the whole process's, its start
-and its compilation among them. Progress goes to stderr, one JSON line to stdout. `standing` is
+hpsearch's own SAC, one process a training, one after the other. The CPU seconds are the whole
+process's, its start and its compilation among them, which the cache of compiled programs shortens
+after the first. Progress goes to stderr, one JSON line to stdout. `standing` is
 what the zero action earns.
 """
 
@@ -14,18 +15,23 @@ import json
 import resource
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 HYPERPARAMS: dict[str, Any] = {
+    "activation_fn": "elu",
     "batch_size": 256,
     "buffer_size": 800_000,
     "ent_coef": "auto_0.01",
     "gamma": 0.98,
     "gradient_steps": 8,
+    "layer_norm": True,
     "learning_rate": 1e-3,
     "learning_starts": 2000,
+    "net_arch": [128, 128],
+    "optimizer_class": "adamw",
     "policy_delay": 2,
     "tau": 0.01,
     "train_freq": 1,
@@ -52,78 +58,68 @@ def open_env(limits: str, seed: int, num_envs: int = NUM_ENVS) -> Any:
     return task.make(num_envs, seed, action_low=low, action_high=high)
 
 
-def train(limits: str, seed: int, cpu_limit: float, wall_limit: float) -> tuple[Any, Any]:
-    """Trains one policy.
+@contextmanager
+def trained(
+    limits: str, seed: int, cpu_limit: float, wall_limit: float
+) -> Iterator[tuple[Any, float]]:
+    """Trains an agent in this process and leaves its robots open in the block.
 
     Args:
-      limits: `a1` or `none`, which leaves [-100, 100].
+      limits: `a1`, a file, a number, or `none`, which leaves [-100, 100].
       seed: of the robots and the agent.
-      cpu_limit: CPU seconds of this process at which training ends.
+      cpu_limit: CPU seconds of this process at which training ends, its start among them.
       wall_limit: wall seconds of training after which it ends at the latest.
 
-    Returns:
-      The model and its observation statistics, frozen.
+    Yields:
+      The agent, and the wall seconds of its training.
     """
-    import flax.linen as nn
-    import optax
-    import sbx
-    from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
+    from hpsearch.objectives.device import prepare_jax
 
-    started = time.perf_counter()
+    prepare_jax()
+    from hpsearch.objectives.agents import build_agent
+    from hpsearch.objectives.clock import BudgetClock
+    from hpsearch.objectives.ledger import Ledger
 
-    def go_on(_locals: Any, _globals: Any) -> bool:
-        return cpu_seconds() < cpu_limit and time.perf_counter() - started < wall_limit
+    clock = BudgetClock(wall_limit)
+
+    def go_on() -> bool:
+        return cpu_seconds() < cpu_limit and not clock.exhausted
 
     with open_env(limits, seed) as robots:
-        env = VecNormalize(VecMonitor(robots), norm_reward=False, gamma=HYPERPARAMS["gamma"])
-        policy = {
-            "net_arch": [128, 128],
-            "layer_norm": True,
-            "activation_fn": nn.elu,
-            "optimizer_class": optax.adamw,
-        }
-        model = sbx.SAC("MlpPolicy", env, seed=seed, policy_kwargs=policy, **HYPERPARAMS)
-        model.learn(50_000_000, callback=go_on)
-        env.training = False
-        return model, env
+        agent = build_agent(
+            "sac", HYPERPARAMS, robots, task="quadruped-walk", seed=seed, normalize=True,
+            ledger=Ledger(),
+        )  # fmt: skip
+        agent.compile()
+        clock.start()
+        agent.learn(clock, 10**12, go_on)
+        clock.pause()
+        yield agent, clock.spent
 
 
-def evaluate(model: Any, statistics: Any, limits: str) -> float:
-    """Returns the mean return of deterministic episodes on robots of their own seed."""
-    from stable_baselines3.common.evaluation import evaluate_policy
-    from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
+def mean_reward(agent: Any) -> float:
+    """Returns the mean return of episodes without noise."""
+    from hpsearch.objectives.evaluation import evaluate
 
-    with open_env(limits, EVALUATION_SEED) as robots:
-        env = VecNormalize(VecMonitor(robots), training=False, norm_reward=False)
-        env.obs_rms = statistics.obs_rms
-        mean, _ = evaluate_policy(model, env, N_EVAL_EPISODES, deterministic=True)
-        return float(mean)
-
-
-class Standing:
-    """The policy that always gives the zero action."""
-
-    def predict(self, observations: Any, **_: Any) -> tuple[Any, None]:
-        """Returns zeros `[N, 12]`, and no state."""
-        import numpy as np
-
-        return np.zeros((len(observations), 12)), None
+    returns = evaluate(agent.env, agent.predict, N_EVAL_EPISODES, seed=EVALUATION_SEED)
+    return round(float(returns.mean()), 2)
 
 
 def run(limits: str, seed: int, cpu_limit: float, wall_limit: float) -> dict[str, float]:
     """Trains and evaluates in this process; returns the figures."""
-    started = time.perf_counter()
-    model, statistics = train(limits, seed, cpu_limit, wall_limit)
-    cpu, wall = cpu_seconds(), time.perf_counter() - started
-    return {
-        "seed": seed,
-        "mean_reward": round(evaluate(model, statistics, limits), 2),
-        "standing": round(evaluate(Standing(), statistics, limits), 2),
-        "num_timesteps": int(model.num_timesteps),
-        "n_updates": int(model._n_updates),
-        "cpu_seconds": round(cpu, 1),
-        "wall_seconds": round(wall, 1),
-    }
+    with trained(limits, seed, cpu_limit, wall_limit) as (agent, wall):
+        from hpsearch.objectives.evaluation import standing_return
+
+        cpu = cpu_seconds()
+        return {
+            "seed": seed,
+            "mean_reward": mean_reward(agent),
+            "standing": round(standing_return(agent.env, seed=EVALUATION_SEED), 2),
+            "num_timesteps": agent.num_timesteps,
+            "n_updates": agent.n_updates,
+            "cpu_seconds": round(cpu, 1),
+            "wall_seconds": round(wall, 1),
+        }
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ WIDTH, HEIGHT = 480, 360
 WARM_UP_STEPS, FILM_STEPS = 100, 50
 
 
-def film(policy: Any, statistics: Any) -> tuple[list[Any], dict[str, Any]]:
+def film(agent: Any) -> tuple[list[Any], dict[str, Any]]:
     """Lets one robot walk for two seconds and films the third.
 
     Returns:
@@ -44,8 +44,7 @@ def film(policy: Any, statistics: Any) -> tuple[list[Any], dict[str, Any]]:
     with learning.open_env("a1", learning.EVALUATION_SEED, num_envs=1) as robots:
         observations = robots.reset()
         for step in range(WARM_UP_STEPS + FILM_STEPS):
-            actions, _ = policy.predict(statistics.normalize_obs(observations), deterministic=True)
-            observations, _, dones, _ = robots.step(actions)
+            observations, _, dones, _ = robots.step(agent.predict(observations))
             if dones[0]:
                 raise RuntimeError("the robot fell: train for longer, or with another --seed")
             if step < WARM_UP_STEPS:
@@ -83,11 +82,12 @@ def main() -> None:
     import numpy as np
     import quadruped_learning as learning
 
-    policy, statistics, _ = learning.train("a1", args.seed, args.cpu_seconds, args.wall_seconds)
-    images, figures = film(policy, statistics)
+    limits = (args.cpu_seconds, args.wall_seconds)
+    with learning.trained("a1", args.seed, *limits) as (agent, _):
+        images, figures = film(agent)
+        figures["mean_reward"] = learning.mean_reward(agent)
     rows = [np.concatenate(images[i : i + 4], axis=1) for i in range(0, N_FRAMES, 4)]
     imageio.imwrite(args.output, np.concatenate(rows, axis=0))
-    figures["mean_reward"] = round(learning.evaluate(policy, statistics, "a1"), 2)
     print(json.dumps(figures))
 
 
