@@ -1,8 +1,8 @@
 """Optuna's rows of one trial, written in a few statements.
 
 Optuna's own storage reads before each write: about 90 statements to make a trial of nine
-parameters and 40 to finish it, all of them while the study is locked. The same rows take six
-here. A test compares them with what Optuna itself writes.
+parameters and 40 to finish it, all of them while the study is locked. The same rows take
+seven here. A test compares them with what Optuna itself writes.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from hpsearch.samplers.history import DRAWN, PLACES, finished_trials
 from hpsearch.samplers.warm_start import MIN_TRIALS
 from hpsearch.spec import Given
 from hpsearch.study import Study, launch_study, open_study
-from tests.integration.conftest import MakeStudy, add_worker
+from tests.integration.conftest import MakeStudy, add_worker, scalar
 
 RESULT = TrialResult(
     mean_reward=1.5,
@@ -150,6 +150,24 @@ def test_a_trial_from_elsewhere_is_told_once_in_the_place_where_it_was_first_see
     assert places == {"2": 1, "3": 2}
     assert study.trial(1).user_attrs["told_index"] == 3
     assert history(study) == history(other) == [0, 2, 3, 1]
+
+
+def test_a_trial_of_ours_that_somebody_else_finished_is_told_once(make_study: MakeStudy) -> None:
+    study = make_study(target=20)
+    worker_id = add_worker(study)
+    running, other = lease(study, worker_id), lease(study, worker_id)
+    theirs = optuna.load_study(study_name="s", storage=study.database.optuna)
+    assert running.trial_number is not None
+    theirs.tell(running.trial_number, 7.0)
+    finish(study, running)
+    finish(study, other)
+    # The run has a result, and no place: the trial gets one when the next claim sees it.
+    assert scalar(study, "SELECT count(*) FROM hpsearch.runs WHERE state = 'finished'") == 2
+    assert scalar(study, "SELECT max(told_index) FROM hpsearch.runs") == 0
+    lease(study, worker_id)
+    assert study.trial(0).value == 7.0
+    assert history(study) == [1, 0]
+    assert scalar(study, "SELECT told FROM hpsearch.specs") == 2
 
 
 def test_a_run_given_up_by_infrastructures_fault_is_not_told(make_study: MakeStudy) -> None:
