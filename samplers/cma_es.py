@@ -13,7 +13,7 @@ from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial
 
 from hpsearch.base import seed_of
-from hpsearch.samplers.history import DRAWN, finished_trials, stored_vectors
+from hpsearch.samplers.history import DRAWN, History, stored_vectors
 from hpsearch.samplers.memory import Memory
 from hpsearch.samplers.prior import Prior
 
@@ -76,6 +76,7 @@ class CmaEsSampler(BaseSampler):
         self._popsize, self._seed, self._startup, self._prior = popsize, seed, startup, prior
         self._space = space
         self._common = IntersectionSearchSpace()
+        self._history = History()
         self._last: tuple[Any, Memory] | None = None
         self._lock = threading.Lock()
 
@@ -96,7 +97,7 @@ class CmaEsSampler(BaseSampler):
         if space:
             with self._lock:
                 memory = self._memory(study, space)
-                memory.learn(finished_trials(study))
+                memory.learn(self._history.read(study))
                 memory.fit()
 
     def sample_relative(
@@ -111,7 +112,7 @@ class CmaEsSampler(BaseSampler):
             return {}
         with self._lock:
             memory = self._memory(study, search_space)
-            memory.learn(finished_trials(study))
+            memory.learn(self._history.read(study))
             point = memory.candidate(seed_of(self._seed, "candidate", trial.number))
             vectors = stored_vectors(point, memory.n_updates)
         study._storage.set_trial_system_attr(trial._trial_id, DRAWN, vectors)

@@ -5,14 +5,35 @@ This is the only file that touches private names of the package `cmaes`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from cmaes import CMAwM
 
 from hpsearch.samplers.point import Point
 from hpsearch.samplers.prior import Prior
+
+
+@contextmanager
+def _without_scipy() -> Iterator[None]:
+    """Lets nothing that is imported meanwhile find SciPy's statistics."""
+    before = {"scipy.stats": sys.modules["scipy.stats"]} if "scipy.stats" in sys.modules else {}
+    sys.modules["scipy.stats"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["scipy.stats"]
+        sys.modules.update(before)
+
+
+# `cmaes` takes two functions from SciPy where it finds it, and else its own. SciPy would be half
+# of a worker's start, and round otherwise than on a machine that has none.
+with _without_scipy():
+    from cmaes import CMAwM, _cmawm, _stats
+
+_cmawm.norm_cdf, _cmawm.chi2_ppf = _stats.norm_cdf, _stats.chi2_ppf
 
 SIGMA = 1 / 6
 

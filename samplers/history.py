@@ -28,40 +28,71 @@ MAX_DRAWN = 1000.0
 """What a number of a drawn vector may be at most; the space is the unit cube."""
 
 
-def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Returns the trials that have a result, each once, in the order of their telling.
+class History:
+    """The finished trials of one study in the order of their telling.
 
-    These are the complete ones, and those with a place that failed: by their parameters' own
-    fault, for what fails otherwise gets none. The order is by place; where a trial has none, as in
-    a study of Optuna's own, by completion after all that have one.
+    What was read before is not looked at again, which counts when there are thousands.
     """
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
-    placed, others = [], []
-    for trial in trials:
-        place = _place(trial.user_attrs.get(TOLD_INDEX))
-        if place is not None:
-            placed.append((place, trial.number, trial))
-        elif trial.state == TrialState.COMPLETE:
-            others.append(trial)
-    if others:
-        places = _places(study)
-        placed += [(places[t.number], t.number, t) for t in others if t.number in places]
-        others = [trial for trial in others if trial.number not in places]
-        others.sort(key=lambda trial: (trial.datetime_complete or datetime.min, trial.number))
-    placed.sort(key=lambda each: each[:2])
-    return [*(trial for *_, trial in placed), *others]
+
+    def __init__(self) -> None:
+        """Knows no trial yet."""
+        self._start()
+
+    def _start(self) -> None:
+        self._trials: list[FrozenTrial] = []
+        self._seen: dict[int, FrozenTrial] = {}
+        self._all_ours = True
+        self._places: Mapping[int, int] = {}
+        self._last: tuple[Any, ...] = ()
+
+    def read(self, study: optuna.Study) -> Sequence[FrozenTrial]:
+        """Returns the trials that have a result, each once.
+
+        These are the complete ones, and those with a place that failed: by their parameters' own
+        fault, for what fails otherwise gets none. The order is by place; where a trial has none,
+        as in a study of Optuna's own, by completion after all that have one.
+        """
+        trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
+        new = [trial for trial in trials if id(trial) not in self._seen]
+        if len(self._seen) + len(new) != len(trials) or not self._add(study, new):
+            self._start()
+            self._add(study, trials)
+        return self._trials
+
+    def _add(self, study: optuna.Study, new: Sequence[FrozenTrial]) -> bool:
+        """Adds trials, if they come after all that are here; returns whether they do."""
+        following: list[tuple[Any, ...]] = []
+        unplaced = []
+        for trial in new:
+            place = trial.user_attrs.get(TOLD_INDEX)
+            if _is_place(place):
+                following.append((0, place, trial.number, trial))
+            elif trial.state == TrialState.COMPLETE:
+                unplaced.append(trial)
+        all_ours = self._all_ours and not unplaced
+        places = {} if all_ours else _places(study)
+        for trial in unplaced:
+            place, ended = places.get(trial.number), trial.datetime_complete or datetime.min
+            key = (1, ended) if place is None else (0, place)
+            following.append((*key, trial.number, trial))
+        following.sort()
+        if self._trials and (places != self._places or (following and following[0] < self._last)):
+            return False
+        self._all_ours, self._places = all_ours, places
+        self._seen |= {id(trial): trial for trial in new}
+        self._trials = [*self._trials, *(trial for *_, trial in following)]
+        self._last = following[-1][:-1] if following else self._last
+        return True
 
 
-def _place(value: Any) -> int | None:
-    good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    return value if good else None
+def _is_place(value: Any) -> bool:
+    return type(value) is int and value >= 0
 
 
 def _places(study: optuna.Study) -> dict[int, int]:
     stored = study._storage.get_study_system_attrs(study._study_id).get(PLACES)
     pairs = stored.items() if isinstance(stored, dict) else ()
-    places = {int(n): _place(place) for n, place in pairs if n.isdecimal()}
-    return {number: place for number, place in places.items() if place is not None}
+    return {int(n): place for n, place in pairs if n.isdecimal() and _is_place(place)}
 
 
 def losses(trials: Sequence[FrozenTrial], direction: StudyDirection) -> np.ndarray:

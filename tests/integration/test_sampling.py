@@ -25,7 +25,7 @@ from hpsearch.exceptions import (
 )
 from hpsearch.queue import Lease, claim
 from hpsearch.samplers.by_name import OTHERS
-from hpsearch.samplers.history import DRAWN, PLACES, finished_trials
+from hpsearch.samplers.history import DRAWN, PLACES, History
 from hpsearch.samplers.warm_start import MIN_TRIALS
 from hpsearch.spec import Given
 from hpsearch.study import Study, launch_study, open_study
@@ -80,7 +80,7 @@ def search(
 
 
 def history(study: Study) -> list[int]:
-    return [t.number for t in finished_trials(study.optuna_study(study.database.optuna))]
+    return [t.number for t in History().read(study.optuna_study(study.database.optuna))]
 
 
 def test_the_history_that_our_runs_record_is_the_one_that_optuna_has(
@@ -89,14 +89,14 @@ def test_the_history_that_our_runs_record_is_the_one_that_optuna_has(
     study = make_study(target=40)
     search(study, 25)
     optuna_study = study.optuna_study(study.database.optuna)
-    whole = finished_trials(optuna_study)
+    whole = History().read(optuna_study)
     distributions = study.spec.search_space().distributions
     # Twice: the second time nothing is read that is known.
     for _ in range(2):
         with study.database.transaction() as connection:
             assert optuna_study.read(connection, distributions) == len(whole)
         with optuna_study.known():
-            ours = finished_trials(optuna_study)
+            ours = History().read(optuna_study)
     assert [(t.number, t._trial_id, t.state, t.value, t.params) for t in ours] == [
         (t.number, t._trial_id, t.state, t.value, t.params) for t in whole
     ]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,7 @@ from optuna.trial import TrialState, create_trial
 from hpsearch.samplers.cma_es import CmaEsSampler
 from hpsearch.samplers.distribution import Distribution
 from hpsearch.samplers.encoding import Encoding
-from hpsearch.samplers.history import DRAWN, PLACES, TOLD_INDEX, finished_trials, point_of
+from hpsearch.samplers.history import DRAWN, PLACES, TOLD_INDEX, History, point_of
 from hpsearch.samplers.memory import Memory
 from hpsearch.samplers.point import Point
 
@@ -184,7 +187,7 @@ class TestAnyHistory:
         study.sampler = sampler
         study.ask(SPACE)
         expected = sum(event.end in ("complete", "failed", "elsewhere") for event in events)
-        finished = finished_trials(study)
+        finished = History().read(study)
         assert len(finished) == len({trial.number for trial in finished}) == expected
         encoding = Encoding(SPACE)
         told = points_told(sampler)
@@ -264,6 +267,19 @@ class TestDistribution:
         assert min(spreads) < 1e-9 < 1e-2 < max(spreads[200:])
 
 
+def test_drawing_waits_for_no_scipy_and_leaves_it_usable() -> None:
+    code = """
+import sys
+import hpsearch.samplers.cma_es
+assert "scipy.stats" not in sys.modules
+import scipy.stats
+assert scipy.stats.norm.cdf(0.0) == 0.5
+from cmaes import _cmawm, _stats
+assert _cmawm.norm_cdf is _stats.norm_cdf
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 class TestHistory:
     def test_what_failed_by_its_parameters_is_told_last(self) -> None:
         events = [Event("failed", 0.0, 0, ())] + [Event("complete", -math.inf, 0, ())] * 3
@@ -284,7 +300,39 @@ class TestHistory:
             )
         )
         study._storage.set_study_system_attr(study._study_id, PLACES, {"1": 2, "0": 0})
-        assert [trial.value for trial in finished_trials(study)] == [1.0, 4.0, 2.0, 3.0]
+        assert [trial.value for trial in History().read(study)] == [1.0, 4.0, 2.0, 3.0]
+
+    @COMMON
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from([TrialState.COMPLETE, TrialState.FAIL]),
+                st.one_of(st.none(), st.integers(0, 6)),
+                st.integers(0, 3),
+                st.one_of(st.none(), st.integers(0, 6)),
+            ),
+            max_size=12,
+        )
+    )
+    def test_what_was_read_before_changes_no_order(
+        self, events: list[tuple[TrialState, int | None, int, int | None]]
+    ) -> None:
+        study, history, places = optuna.create_study(), History(), {}
+        for number, (state, own, day, given_later) in enumerate(events):
+            trial = create_trial(
+                state=state,
+                params=ELSEWHERE,
+                distributions=SPACE,
+                value=0.0 if state == TrialState.COMPLETE else None,
+                user_attrs={} if own is None else {TOLD_INDEX: own},
+            )
+            trial.datetime_complete = datetime(2026, 1, 1 + day)
+            study.add_trial(trial)
+            if given_later is not None:
+                places[str(number // 2)] = given_later
+                study._storage.set_study_system_attr(study._study_id, PLACES, places)
+            read = [trial.number for trial in history.read(study)]
+            assert read == [trial.number for trial in History().read(study)]
 
     def test_a_history_that_changed_is_told_anew(self) -> None:
         sampler = new_sampler()
