@@ -22,16 +22,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.fault_bench import (
-    rows_children,
-    rows_database,
-    rows_processes,
-)
+from benchmarks.fault_bench import rows_children, rows_database, rows_links, rows_processes
 from benchmarks.fault_bench.bench import Bench, Missed, bench, server
 from benchmarks.fault_bench.rows import ROWS
 from benchmarks.fault_bench.stock import STOCK
 
-MODULES = (rows_children, rows_database, rows_processes)
+MODULES = (rows_children, rows_database, rows_links, rows_processes)
 
 
 def attempt(data: Path, number: int, run: Callable[[Bench], None]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from hpsearch.attempt import Outcome
@@ -107,14 +108,23 @@ class Accounts:
         """Delivers, keeping it on disk while the database is away; None if it still is."""
         try:
             return self._delivering(delivery)()
+        except OtherDevice:
+            raise
         except Exception as error:
+            path = self._keep(delivery)
             if not is_transient(error):
                 raise
-        path = keep(self._study, delivery)
         counts: bool | None = self._patiently(self._delivering(delivery))
-        if counts is not None:
+        if counts is not None and path is not None:
             path.unlink(missing_ok=True)
         return counts
+
+    def _keep(self, delivery: Delivery) -> Path | None:
+        try:
+            return keep(self._study, delivery)
+        except OSError as error:
+            self._say(f"a result cannot be kept on disk ({error}); it waits here")
+            return None
 
     def _released(self, attempt_id: uuid.UUID, outcome: Outcome, log_tail: str) -> str:
         """Gives back a run that brought no result; says why in words."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 MAX_BYTES = 4 << 20
@@ -20,16 +21,19 @@ class AttemptLog:
         self._size = 0
 
     def write(self, data: bytes) -> None:
-        """Appends output; what comes after `close` is lost."""
+        """Appends output; what comes after `close`, or while the disk is full, is lost.
+
+        A child goes on printing then: its pipe is emptied in any case.
+        """
         if self._file.closed:
             return
-        if self._size + len(data) > self._max_bytes:
-            self._file.close()
-            self.path.replace(self._older)
-            self._file = self.path.open("wb", buffering=0)
-            self._size = 0
-        self._file.write(data)
-        self._size += len(data)
+        with contextlib.suppress(OSError):
+            if self._size + len(data) > self._max_bytes:
+                self.path.replace(self._older)
+                newer = self.path.open("wb", buffering=0)
+                self._file.close()
+                self._file, self._size = newer, 0
+            self._size += self._file.write(data) or 0
 
     def tail(self) -> str:
         """Returns the end of what was written, at most 64 KiB."""

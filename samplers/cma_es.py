@@ -33,24 +33,23 @@ class CmaEsSampler(BaseSampler):
     Decided by `benchmarks/sampler_quality.py --variants`: quality of what 100 trials at 10 workers
     pick, against this sampler, in shares of a landscape's range; first on a made-up SAC, then on
     four real ones, 40 repeats of each, with 95 % intervals. A variant was to be adopted if it was
-    better on both beyond the interval. (The Gaussian process saw 100 results then, 80 now.)
+    better on both beyond the interval.
 
-    - Choosing among ten points is what counts: without it -0.030 +-0.022 and -0.046 +-0.023, so
+    - Choosing among ten points is what counts: without it -0.034 +-0.023 and -0.048 +-0.023, so
       it was adopted. Five, 20 and 50 points made no difference that 24 repeats showed.
     - Results from an older distribution are told plainly. Limiting the length of their step
-      changes -0.007 +-0.008 and +0.002 +-0.011, weighting by age (0.8 for each update)
-      -0.001 +-0.014 and +0.003 +-0.016. Without the choice among ten points ageing would have
-      helped: from -0.030 to -0.009 and from -0.046 to -0.036.
+      changes -0.007 +-0.008 and -0.002 +-0.010, weighting by age (0.8 for each update)
+      -0.011 +-0.014 and +0.003 +-0.016. Without the choice among ten points ageing would have
+      helped: from -0.034 to -0.013 and from -0.048 to -0.038.
     - Old vectors are moved into the cell of the integer that was run. It hardly matters (without
-      it 0.000 and -0.001 +-0.002); it is done because only then what is told was run.
-    - Another population: 6 gives +0.017 +-0.015 and +0.008 +-0.018, 16 gives -0.003 +-0.018 and
-      +0.021 +-0.019. Each is better on one kind alone, so popsize is left to the user, 10 if not
-      given.
-    - Restarts when the step size fell six times in a row: -0.004 +-0.005 and -0.008 +-0.007. The
+      it 0.000 and -0.003 +-0.005); it is done because only then what is told was run.
+    - Another population: 6 gives -0.007 +-0.019 and -0.016 +-0.019, 16 gives -0.007 +-0.018 and
+      +0.016 +-0.019. Neither shows a difference, so popsize is left to the user, 10 if not given.
+    - Restarts when the step size fell six times in a row: -0.004 +-0.005 and -0.009 +-0.008. The
       search starts again only when `cmaes` calls it converged, which takes hundreds of trials.
-    - CatCMA with margin, with the index of the network (or switches) unordered: -0.008 +-0.020
-      and -0.001 +-0.020.
-    - Ten trials drawn uniformly first: +0.002 +-0.014 and -0.009 +-0.021.
+    - CatCMA with margin, with the index of the network (or switches) unordered: -0.012 +-0.019
+      and -0.006 +-0.020.
+    - Ten trials drawn uniformly first: -0.001 +-0.012 and -0.008 +-0.021.
     """
 
     memory_type = Memory

@@ -18,7 +18,8 @@ import psycopg2
 import sqlalchemy as sa
 
 import hpsearch.cli
-from hpsearch import accounts, attempt, drawing, ending, worker
+from hpsearch import accounts, attempt, drawing, ending, study, worker
+from hpsearch.database import deadline
 
 
 def die() -> None:
@@ -104,7 +105,10 @@ def plant(fault: str) -> None:
     elif fault.startswith("lost-ack:"):
         lost = LostAcknowledgement()
         verb = fault.partition(":")[2]
-        before(accounts if verb == "deliver" else worker, verb, lost.arm)
+        modules = {"claim": worker, "deliver": accounts, "release": accounts, "create": study}
+        before(modules[verb], "_create" if verb == "create" else verb, lost.arm)
+    elif fault.startswith("calls:"):
+        deadline.CALL_SECONDS = float(fault.partition(":")[2])
     elif fault.startswith("clock:"):
         offset, right = float(fault.partition(":")[2]), time.time
         time.time = lambda: right() + offset

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,20 +110,29 @@ def down_at_start(bench: Bench) -> None:
 
 @row(
     8,
-    "lost COMMIT acknowledgement on claim and accept",
+    "lost COMMIT acknowledgement on create, claim, accept, release",
     "no orphan, no double",
     quick=True,
 )
 def lost_acknowledgement(bench: Bench) -> None:
     """Breaks the connection right after a commit, on each verb in turn."""
-    bench.create(4)
-    for verb in ("claim", "deliver"):
+    command = ("launch", "--objective", "sphere", "--popsize", "4", "--study", "s")
+    made = bench.start(*command, "--workers", "0", "seconds=1", fault="lost-ack:create")
+    expect(made.wait() == 0, f"create: {made.text[-300:]}")
+    for verb, target in (("release", 1), ("claim", 2), ("deliver", 4)):
+        bench.query("UPDATE hpsearch.specs SET target = :target", target=target)
         worker = bench.worker(fault=f"lost-ack:{verb}")
-        bench.until(lambda: bench.finished() >= 1, 30, "a result")
-        expect(worker.wait() == 0, f"{verb}: {worker.text[-300:]}")
+        if verb == "release":
+            bench.until(lambda: leased(bench), 20, "a run at work")
+            worker.kill(signal.SIGTERM)
+            expect(worker.wait() == 143, f"release: {worker.text[-300:]}")
+            expect(bench.query("SELECT state FROM hpsearch.runs") == ["waiting"], "still leased")
+        else:
+            expect(worker.wait() == 0, f"{verb}: {worker.text[-300:]}")
     bench.check(4)
-    counts = bench.query("SELECT count(*) FROM hpsearch.attempts")
-    expect(counts == [4], f"{counts} attempts for 4 runs")
+    states = bench.query("SELECT state FROM hpsearch.attempts ORDER BY leased_at")
+    expect(states == ["preempted"] + ["accepted"] * 4, f"attempts are {states}")
+    expect(bench.query("SELECT count(*) FROM studies") == [1], "the study was made twice")
 
 
 @row(
@@ -160,26 +173,28 @@ def isolation(bench: Bench) -> None:
         bench.check(done)
 
 
-@row(15, "disk full, then freed", "the worker waits, resumes")
+@row(15, "disk full, then freed", "the worker waits, spools, resumes")
 def disk_full(bench: Bench) -> None:
-    """Puts the database on a small file system, fills that, and frees it."""
+    """Puts the database on a small file system, fills that under a worker, and frees it."""
+    n_runs = 40
     with small_tablespace(bench) as place:
-        bench.create(6)
-        ballast = place / "ballast"
-        with ballast.open("wb") as file:
-            try:
-                while True:
-                    file.write(b"\0" * 65536)
-            except OSError:
-                pass
+        bench.create(n_runs)
         worker = bench.worker()
-        time.sleep(6)
+        bench.until(lambda: bench.finished() >= 2, 30, "two results")
+        ballast = place / "ballast"
+        with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(b"\0" * 4096)
+        spool = bench.folder / "data" / "spool"
+        full = "could not extend file"
+        bench.until(lambda: list(spool.rglob("*.json")) or full in worker.text, 40, "a full disk")
+        time.sleep(LEASE)
         expect(worker.process.poll() is None, f"the worker left: {worker.text[-300:]}")
         stuck = bench.finished()
+        expect(stuck < n_runs, "the disk was never full")
         ballast.unlink()
         expect(worker.wait(90) == 0, worker.text[-300:])
-        expect(stuck < 6, "the disk was never full")
-        bench.check(6)
+        bench.check(n_runs)
 
 
 @contextmanager
@@ -235,7 +250,11 @@ def other_spec(bench: Bench) -> None:
     bench.command(*fork, "--trials", "1", "seconds=0.1")
 
 
-@row(22, "pickle in trial attributes; HTML; a script in a note", "nothing executes")
+@row(
+    22,
+    "pickle in trial attributes; hostile YAML; HTML artifact; script in a note",
+    "nothing executes; refused with the reason",
+)
 def planted(bench: Bench) -> None:
     """Plants a pickle that writes a file where stock samplers keep theirs."""
     import base64
@@ -264,7 +283,46 @@ def planted(bench: Bench) -> None:
             text=text,
         )
     finish(bench, 8)
-    expect(not marker.exists(), "the planted pickle was executed")
+    hostile = bench.folder / "params.yaml"
+    hostile.write_text(f"!!python/object/apply:os.system ['touch {marker}']")
+    for command in (
+        ("train", "--params", str(hostile)),
+        ("bounds", "import", "x", str(hostile), "--task", "quadruped-walk"),
+    ):
+        said = bench.command(*command, status=2)
+        expect(said.count("error: ") == 1 and "params.yaml" in said, f"said: {said[-300:]}")
+    expect(not marker.exists(), "what was planted was executed")
+    _browse(bench)
+
+
+def _browse(bench: Bench) -> None:
+    """Looks at hostile texts through the dashboard: they must come as data, never as a page."""
+    script = "<script>alert(1)</script>"
+    for table, key in (("trial_system_attributes", "trial_id"), ("study_system_attributes", "")):
+        column = key or "study_id"
+        owner = "trials" if key else "studies"
+        for name in ("dashboard:note_str:0", "artifacts:evil"):
+            bench.query(
+                f"INSERT INTO {table} ({column}, key, value_json) "
+                f"SELECT {column}, :name, to_json(CAST(:script AS text)) FROM {owner}",
+                name=name,
+                script=json.dumps({"artifact_id": "evil", "filename": "x.html", "note": script}),
+            )
+    dashboard = bench.start("dashboard", "--port", "0")
+    address = bench.until(
+        lambda: re.search(r"http://127.0.0.1:(\d+)/", dashboard.text), 30, "a dashboard"
+    )
+    for path in ("/api/studies/1", "/artifacts/1/0/evil", "/artifacts/1/evil", f"/{script}"):
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", int(address[1]))) as link:
+            link.request("GET", urllib.parse.quote(path))
+            answer = link.getresponse()
+            kind, body = answer.headers.get("content-type", ""), answer.read().decode()
+            policy = answer.headers.get("content-security-policy", "")
+        page = "html" in kind and (answer.status == 200 or script in body)
+        expect(not page, f"{path} is served as a page: {body[:200]}")
+        expect("default-src 'self'" in policy, f"{path} may load from elsewhere: {policy}")
+    dashboard.kill(signal.SIGINT)
+    expect(dashboard.wait(20) in (0, 130), f"the dashboard: {dashboard.text[-300:]}")
 
 
 @row(
@@ -348,14 +406,23 @@ def no_tls(bench: Bench) -> None:
     quick=True,
 )
 def older(bench: Bench) -> None:
-    """Marks the tables as older, and as newer, than this release."""
+    """Gives the tables their first version, then one of the future."""
     bench.create(1)
+    bench.query("DROP TABLE hpsearch.limits")
+    for column in ("trial_number", "trial_id"):
+        bench.query(f"ALTER TABLE hpsearch.runs ALTER COLUMN {column} SET NOT NULL")
+    bench.query("UPDATE hpsearch.tables_version SET version_num = '0001'")
+    for command in (("status",), ("worker", "--study", "s")):
+        said = bench.command(*command, status=1)
+        expect("hpsearch db migrate" in said, f"said: {said[-300:]}")
+    bench.command("db", "migrate")
     (head,) = bench.query("SELECT version_num FROM hpsearch.tables_version")
+    expect(head != "0001", "nothing was migrated")
+    finish(bench, 1)
     bench.query("UPDATE hpsearch.tables_version SET version_num = '9999'")
     said = bench.command("status", status=1)
     expect("does not know" in said, f"said: {said[-300:]}")
     bench.query(f"UPDATE hpsearch.tables_version SET version_num = '{head}'")
-    finish(bench, 1)
 
 
 @row(

@@ -95,6 +95,8 @@ def main() -> None:
         away = is_transient(error)
         advice = "Try again" if away else "Another role may be allowed to: see `hpsearch db roles`"
         _fail(f"The database refused: {cause(error)}. {advice}.", 69 if away else 1)
+    except OSError as error:
+        _fail(f"The system refused: {error}.", 1)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
 

@@ -50,7 +50,7 @@ def start_workers(
     arguments += more
     environment = {"HPSEARCH_STORAGE": storage} if storage else {}
     local = LocalWorkers(arguments=arguments, environment=environment)
-    alive = read_progress(study).workers
+    alive = study.database.retrying(lambda: read_progress(study)).workers
     wanted = count or max(1, len(gpu_ids()))
     missing = wanted - (len(alive) if only else alive_here(alive))
     if missing > 0:
@@ -109,15 +109,18 @@ def attend_runs(
       insecure: see `start_workers`.
     """
 
+    def read() -> list[BaselineRun]:
+        return study.database.retrying(lambda: read_runs(study, run_ids))
+
     def finished() -> bool:
-        return not any(run.open for run in read_runs(study, run_ids))
+        return not any(run.open for run in read())
 
     if not finished():
         local = start_workers(
             study, python=python, only=purpose, storage=storage, insecure=insecure
         )
         attend(study, local, lambda _: finished(), only=purpose)
-    return read_runs(study, run_ids)
+    return read()
 
 
 def _show_logs(local: LocalWorkers) -> None:

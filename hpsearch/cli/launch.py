@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -209,7 +210,8 @@ def command(
         # of its own.
         resolve(given)
     database = database or connect(storage, insecure_storage)
-    opened, created = launch_study(
+    opening = partial(
+        launch_study,
         database,
         given,
         name=study or new_study,
@@ -217,6 +219,7 @@ def command(
         new=new_study is not None,
         allow_code_change=allow_code_change,
     )
+    opened, created = database.retrying(opening)
     database.retrying(lambda: reap(opened))
     _say_start(opened, created, task)
     if n_workers == 0:
@@ -268,7 +271,7 @@ def _say_end(study: Study) -> None:
     Raises:
       StudyIncomplete: trials are missing.
     """
-    progress = read_progress(study)
+    progress = study.database.retrying(lambda: read_progress(study))
     out.print(f"{study.name}: {headline(progress)}")
     if progress.best:
         number = progress.best[0]

@@ -39,19 +39,22 @@ def command(
         raise InvalidValue(name="--seeds", value=seeds, allowed="1 or more")
     opened = connect_study(storage, insecure_storage, study)
     number = _number(opened, trial)
-    request_replay(opened, number, seeds)
+    opened.database.retrying(lambda: request_replay(opened, number, seeds))
+
+    def read() -> Replay:
+        replay = opened.database.retrying(lambda: read_replay(opened, number))
+        assert replay is not None
+        return replay
 
     def finished() -> bool:
-        replay = read_replay(opened, number)
-        return replay is not None and replay.open == 0
+        return read().open == 0
 
     if not finished():
         local = start_workers(
             opened, python=python, only="replay", storage=storage, insecure=insecure_storage
         )
         attend(opened, local, lambda _: finished(), only="replay")
-    replay = read_replay(opened, number)
-    assert replay is not None
+    replay = read()
     if json:
         out.print_json(data={"trial": number, "runs": [vars(run) for run in replay.runs]})
     else:

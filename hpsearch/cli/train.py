@@ -93,7 +93,7 @@ def command(
     given = with_limits(database, given, python=python, storage=storage, insecure=insecure_storage)
     study, found = open_baseline(database, given, Purpose.TRAIN, hyperparams)
     err.print(f"study {study.name}: {study.spec.task}, {study.spec.algo}", markup=False)
-    run_ids = enqueue_runs(study, Purpose.TRAIN, found, seeds)
+    run_ids = database.retrying(lambda: enqueue_runs(study, Purpose.TRAIN, found, seeds))
     runs = attend_runs(
         study, run_ids, Purpose.TRAIN, python=python, storage=storage, insecure=insecure_storage
     )

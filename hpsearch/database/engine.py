@@ -17,6 +17,7 @@ import tenacity
 from optuna.exceptions import StorageInternalError
 
 from hpsearch.database import embedded
+from hpsearch.database.deadline import Connection, Cursor
 from hpsearch.exceptions import (
     AccessDenied,
     DatabaseUnavailable,
@@ -48,13 +49,16 @@ _CONNECT = {
 _SESSION = {
     "default_transaction_isolation": "read committed",
     "timezone": "UTC",
-    "lock_timeout": "30s",
-    "statement_timeout": "60s",
-    "idle_in_transaction_session_timeout": "60s",
+    "lock_timeout": "20s",
+    "statement_timeout": "30s",
+    "idle_in_transaction_session_timeout": "30s",
 }
 
-# A server that is away, full, read-only or restarting, and transactions that met another one.
-_TRANSIENT = re.compile("08...|25006|25P03|40001|40P01|53...|55P03|57P0[1-5]|58030")
+_READ_ONLY = "25006"
+
+# A server that is away, full, read-only or restarting, transactions that met another one, and
+# statements that took too long or were cancelled.
+_TRANSIENT = re.compile("08...|25006|25P03|40001|40P01|53...|55P03|57014|57P0[1-5]|58030")
 
 # What the server says when it refuses a connection; psycopg2 gives no code there.
 _REFUSALS: tuple[tuple[str, type[HpsearchError]], ...] = (
@@ -174,19 +178,29 @@ def _is_local(host: str) -> bool:
 def make_engine(url: sa.URL, *, pool_size: int = 2) -> sa.Engine:
     """Returns an engine whose connections are pinned, whatever the role's defaults are.
 
-    READ COMMITTED, UTC, and a limit on every wait: 5 s to connect, 30 s for a lock, 60 s for a
-    statement or an idle transaction. It holds at most `pool_size` connections.
+    READ COMMITTED, UTC, and a limit on every wait: 5 s to connect, 20 s for a lock, 30 s for a
+    statement or an idle transaction; a server that does not answer at all is given up after 35 s.
+    It holds at most `pool_size` connections.
     """
+    options = {key: value for key, value in _CONNECT.items() if key not in url.query}
+    bounded = {"connection_factory": Connection, "cursor_factory": Cursor}
     engine = sa.create_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
         pool_pre_ping=True,
-        connect_args={key: value for key, value in _CONNECT.items() if key not in url.query},
+        connect_args={**options, **bounded},
     )
     # First of all listeners: SQLAlchemy takes the isolation that it finds for the default.
     sa.event.listen(engine, "connect", _pin, insert=True)
+    sa.event.listen(engine, "handle_error", _leave_read_only)
     return engine
+
+
+def _leave_read_only(context: sa.engine.ExceptionContext) -> None:
+    """Gives up connections to a server that turned read-only: a new one may find its successor."""
+    if getattr(context.original_exception, "pgcode", None) == _READ_ONLY:
+        context.is_disconnect = True
 
 
 def _pin(connection: Any, _record: Any) -> None:
@@ -260,8 +274,8 @@ def is_transient(error: BaseException) -> bool:
     """Returns whether the same transaction may succeed if it is tried again as a whole.
 
     True for a server that is away, restarting, shutting down, read-only, full or out of
-    connections, and for a deadlock, a serialization failure or a lock timeout; also where
-    Optuna or SQLAlchemy wrapped it.
+    connections, and for a deadlock, a serialization failure, a lock timeout or a cancelled
+    statement; also where Optuna or SQLAlchemy wrapped it.
     """
     for link in _chain(error):
         # A connection that broke inside a savepoint shows itself only at the next statement.

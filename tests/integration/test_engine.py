@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
 
+from hpsearch.database import deadline
 from hpsearch.database.engine import (
     is_transient,
     make_engine,
@@ -181,9 +182,9 @@ def test_sessions_are_pinned_whatever_the_role_and_the_environment_say(
         "transaction_isolation": "read committed",
         "default_transaction_isolation": "read committed",
         "timezone": "UTC",
-        "lock_timeout": "30s",
-        "statement_timeout": "1min",
-        "idle_in_transaction_session_timeout": "1min",
+        "lock_timeout": "20s",
+        "statement_timeout": "30s",
+        "idle_in_transaction_session_timeout": "30s",
         "application_name": "hpsearch",
     }
     with _engine(url) as engine:
@@ -310,3 +311,32 @@ def test_a_server_that_turned_read_only_is_transient(database_url: str) -> None:
         with pytest.raises(sa.exc.DBAPIError) as refused:
             connection.exec_driver_sql("CREATE TABLE things ()")
         assert is_transient(refused.value)
+        # The next connection may find the server's successor.
+        assert connection.invalidated
+
+
+def test_a_cancelled_statement_is_transient(database_url: str) -> None:
+    with _engine(database_url) as engine, engine.connect() as connection:
+        with pytest.raises(sa.exc.DBAPIError) as cancelled:
+            connection.exec_driver_sql("SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(5)")
+        assert is_transient(cancelled.value)
+
+
+def test_a_call_that_is_not_answered_is_cut_and_the_next_one_works(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadline, "CALL_SECONDS", 0.5)
+    with _engine(database_url) as engine:
+        began = time.monotonic()
+        with pytest.raises(sa.exc.DBAPIError) as cut, engine.connect() as connection:
+            connection.exec_driver_sql("SELECT pg_sleep(30)")
+        assert time.monotonic() - began < 5
+        assert is_transient(cut.value)
+        assert _scalar(engine, "SELECT 1") == 1
+
+
+def test_a_connection_leaves_no_descriptor_behind(database_url: str) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with _engine(database_url) as engine:
+        assert _scalar(engine, "SELECT 1") == 1
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -20,3 +20,12 @@ def test_the_tail_is_at_most_64_kib_and_reaches_over_the_older_file(tmp_path: Pa
     log.write(b"b" * 10)
     assert log.tail() == "a" * (TAIL_BYTES - 10) + "b" * 10
     log.close()
+
+
+def test_a_full_disk_loses_output_and_stops_nobody(tmp_path: Path) -> None:
+    full = tmp_path / "log"
+    full.symlink_to("/dev/full")
+    log = AttemptLog(full, max_bytes=100)
+    for _ in range(20):
+        log.write(b"a line of output\n")
+    log.close()
