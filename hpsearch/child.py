@@ -31,6 +31,7 @@ from typing import Any
 
 from hpsearch.base import ActionLimits, Budget, Setup
 from hpsearch.exceptions import OtherDevice, RunFailed, SimulatorFailed, UsageError
+from hpsearch.objectives.device import other_gpu_processes
 from hpsearch.plugins import load
 
 PROTOCOL = 2
@@ -115,24 +116,28 @@ class _Runner:
             pipe.send("refused", reason="setup", detail=str(error))
         except SimulatorFailed as error:
             cause = error.__cause__ or error
-            if _out_of_device_memory(cause):
-                pipe.send("failed", reason="out_of_memory_device", detail=traceback.format_exc())
-            else:
-                reason = f"simulator:{type(cause).__name__}"
-                pipe.send("crashed", reason=reason, detail=traceback.format_exc())
+            self._crashed(cause, f"simulator:{type(cause).__name__}")
         except MemoryError:
             pipe.send("failed", reason="out_of_memory_host", detail=traceback.format_exc())
         except Exception as error:
-            if _out_of_device_memory(error):
-                pipe.send("failed", reason="out_of_memory_device", detail=traceback.format_exc())
-            else:
-                reason = f"crashed:{type(error).__name__}"
-                pipe.send("crashed", reason=reason, detail=traceback.format_exc())
+            self._crashed(error, f"crashed:{type(error).__name__}")
         return False
+
+    def _crashed(self, error: BaseException, reason: str) -> None:
+        """Says how a run ended that raised `error`, which is being handled."""
+        kind = "crashed"
+        if _out_of_device_memory(error):
+            # Alone on the device the parameters ask for too much; else somebody else may.
+            shared = bool(other_gpu_processes())
+            kind = "crashed" if shared else "failed"
+            reason = "out_of_memory_device" + ("_shared" if shared else "")
+        self._pipe.send(kind, reason=reason, detail=traceback.format_exc())
 
 
 def _out_of_device_memory(error: BaseException) -> bool:
-    return "RESOURCE_EXHAUSTED" in str(error) or "CUDA out of memory" in str(error)
+    # Of XLA, PyTorch, Warp.
+    signs = ("RESOURCE_EXHAUSTED", "CUDA out of memory", "Failed to allocate")
+    return any(sign in str(error) for sign in signs)
 
 
 def _build(name: str, setup: dict[str, Any]) -> Any:

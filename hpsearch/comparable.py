@@ -61,7 +61,7 @@ def check_device(connection: sa.Connection, study: Study, result: TrialResult) -
     here = result.conditions.get("device_kind")
     kind = None if here is None else reference(connection, study).device_kind
     if kind is not None and kind != here:
-        raise OtherDevice(study=study.name, kind=kind, here=here)
+        raise OtherDevice(kind=kind, here=here)
 
 
 def contended(result: TrialResult) -> Sequence[str]:

@@ -134,8 +134,8 @@ class UnknownHyperparam(UsageError):
 
 
 class OtherDevice(UsageError):
-    """The results of study {study!r} come from {kind}, and here is {here}. Work for it on the same
-    kind of device, start another study with --new-study NAME, or accept mixed results with
+    """The study's results come from {kind}, and here is {here}. Work for it on the same kind of
+    device, start another study with --new-study NAME, or accept mixed results with
     --allow-mixed-devices.
     """
 

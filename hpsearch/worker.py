@@ -256,6 +256,8 @@ class Worker:
             if gpu.take():
                 if gpu.gpu is not None:
                     os.environ["CUDA_VISIBLE_DEVICES"] = gpu.gpu
+                    # The numbers are those of nvidia-smi; CUDA's own begin with the fastest.
+                    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
                 if said:
                     self._patiently(partial(self._note, None))
                 return True

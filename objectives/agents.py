@@ -19,7 +19,7 @@ from hpsearch.objectives.hyperparams import PpoHyperparams, of_algo
 from hpsearch.objectives.ledger import Ledger
 from hpsearch.objectives.off_policy import Look, OffPolicyAgent
 from hpsearch.objectives.ppo import PpoAgent
-from hpsearch.objectives.spaces import check_groups, check_spaces
+from hpsearch.objectives.spaces import check_bounds, check_groups, check_spaces
 
 
 class Agent(Protocol):
@@ -48,6 +48,11 @@ class Agent(Protocol):
     @property
     def returns(self) -> Sequence[float]:
         """Undiscounted, of the latest 100 episodes."""
+        ...
+
+    @property
+    def lengths(self) -> Sequence[float]:
+        """Steps of these episodes."""
         ...
 
     def compile(self) -> None:
@@ -88,6 +93,7 @@ def build_agent(
     """
     checked = of_algo(algo, hyperparams)
     check_spaces(task, env.observation_space, env.action_space)
+    check_bounds(task, algo, env.action_space)
     check_groups(task, algo, hyperparams, env.observation_space)
     if isinstance(checked, PpoHyperparams):
         env = wrapped(env, normalize=normalize)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from stable_baselines3.common.vec_env import VecEnv
 
-from hpsearch.objectives.environment import recent_returns
+from hpsearch.objectives.environment import watched
 from hpsearch.objectives.observations import Flat, Observations, RunningStatistics
 from hpsearch.objectives.replay_buffer import Layout, Statistics
 
@@ -45,6 +45,11 @@ class Collector(Protocol):
     @property
     def returns(self) -> Sequence[float]:
         """Undiscounted, of the latest 100 episodes."""
+        ...
+
+    @property
+    def lengths(self) -> Sequence[float]:
+        """Steps of these episodes."""
         ...
 
     def reset(self) -> Any:
@@ -92,7 +97,12 @@ class HostCollector:
     @property
     def returns(self) -> Sequence[float]:
         """See `Collector`."""
-        return recent_returns(self._env)
+        return watched(self._env).returns
+
+    @property
+    def lengths(self) -> Sequence[float]:
+        """See `Collector`."""
+        return watched(self._env).lengths
 
     def reset(self) -> Flat:
         """See `Collector`."""

@@ -7,16 +7,21 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from hpsearch.objectives.device import cpu_seconds, identity, other_gpu_processes
+from hpsearch.objectives.device import cpu_seconds, gpu_clocks, identity, other_gpu_processes
 
 CONTENDED_SHARE = 0.1
 """Of the usable cores' time: what others may use, or the host take, unmarked."""
 
-CALIBRATION_SIZE = 512
+CALIBRATION_SIZES = {"cpu": 512, "gpu": 4096}
+"""Of a matrix: on a GPU a small one would measure how long it takes to begin."""
+
 CALIBRATION_PRODUCTS = 20
 CALIBRATION_REPEATS = 3
+
+CPU_STAT = Path("/sys/fs/cgroup/cpu.stat")
 
 
 class Conditions:
@@ -46,13 +51,18 @@ class Conditions:
     def watched(self) -> Iterator[None]:
         """Notices in the block what else used the device."""
         began, busy, own = time.monotonic(), _busy_seconds(), cpu_seconds()
-        others = other_gpu_processes()
+        others, throttled = other_gpu_processes(), _throttled_seconds()
         yield
+        if "gpu" in self.found:
+            self.found["gpu"] |= gpu_clocks()
         cores = len(os.sched_getaffinity(0))
         available = cores * max(time.monotonic() - began, 1e-9)
         others |= other_gpu_processes()
         if others:
             self._mark(f"{len(others)} other process(es) on the GPU")
+        held_back = (_throttled_seconds() - throttled) / available
+        if held_back > CONTENDED_SHARE:
+            self._mark(f"the container's limit held back {held_back:.0%} of the CPU")
         busy_now = _busy_seconds()
         if busy is None or busy_now is None:
             return
@@ -76,12 +86,23 @@ def _workload() -> tuple[Any, Any]:
     import jax
     import jax.numpy as jnp
 
-    matrix = jnp.full((CALIBRATION_SIZE, CALIBRATION_SIZE), 1.0 / CALIBRATION_SIZE)
+    size = CALIBRATION_SIZES.get(jax.default_backend(), max(CALIBRATION_SIZES.values()))
+    matrix = jnp.full((size, size), 1.0 / size)
 
     def products(start: Any) -> Any:
         return jax.lax.fori_loop(0, CALIBRATION_PRODUCTS, lambda _, m: m @ matrix, start)
 
     return jax.jit(products).lower(matrix).compile(), matrix
+
+
+def _throttled_seconds() -> float:
+    """Returns for how long our control group's processes had to wait for its CPU limit."""
+    try:
+        lines = CPU_STAT.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0.0
+    counts = dict(line.split() for line in lines)
+    return int(counts.get("throttled_usec", 0)) / 1e6
 
 
 def _busy_seconds() -> tuple[float, float] | None:

@@ -99,10 +99,35 @@ def identity() -> dict[str, Any]:
                 "name": _text(nvml.nvmlDeviceGetName(gpu)),
                 "uuid": _text(nvml.nvmlDeviceGetUUID(gpu)),
                 "driver": _text(nvml.nvmlSystemGetDriverVersion()),
-                "sm_clock_mhz": _clock(nvml, gpu, nvml.NVML_CLOCK_SM),
-                "memory_clock_mhz": _clock(nvml, gpu, nvml.NVML_CLOCK_MEM),
             }
     return found
+
+
+def gpu_memory_free() -> float | None:
+    """Returns the bytes of our GPU that nobody has taken; None where the driver does not tell."""
+    with _nvml() as told:
+        if told is None:
+            return None
+        nvml, gpu = told
+        try:
+            return float(nvml.nvmlDeviceGetMemoryInfo(gpu).free)
+        except nvml.NVMLError:
+            return None
+
+
+def gpu_clocks() -> dict[str, int | None]:
+    """Returns the clocks of our GPU in MHz as they are now; empty where the driver does not tell.
+
+    Idle it is slow, so look while it works.
+    """
+    with _nvml() as told:
+        if told is None:
+            return {}
+        nvml, gpu = told
+        return {
+            "sm_clock_mhz": _clock(nvml, gpu, nvml.NVML_CLOCK_SM),
+            "memory_clock_mhz": _clock(nvml, gpu, nvml.NVML_CLOCK_MEM),
+        }
 
 
 def other_gpu_processes() -> set[int]:

@@ -45,18 +45,21 @@ class WatchedVecEnv(VecEnvWrapper):  # type: ignore[misc]
 
     Attributes:
       returns: undiscounted, of the latest 100 episodes.
+      lengths: of these episodes, in steps.
     """
 
     def __init__(self, venv: VecEnv) -> None:
         """Watches `venv`."""
         super().__init__(venv)
         self.returns: deque[float] = deque(maxlen=N_RECENT_EPISODES)
+        self.lengths: deque[float] = deque(maxlen=N_RECENT_EPISODES)
         self._earned = np.zeros(venv.num_envs)
+        self._steps = np.zeros(venv.num_envs)
 
     def reset(self) -> Any:
         """Resets all environments and checks what they show."""
         observations = self.venv.reset()
-        self._earned[:] = 0.0
+        self._earned[:] = self._steps[:] = 0.0
         check_finite(observations, "an observation")
         return observations
 
@@ -71,11 +74,13 @@ class WatchedVecEnv(VecEnvWrapper):  # type: ignore[misc]
         check_finite(observations, "an observation")
         check_finite(rewards, "a reward")
         self._earned += rewards
+        self._steps += 1
         for index in np.flatnonzero(dones):
             if "terminal_observation" in infos[index]:
                 check_finite(infos[index]["terminal_observation"], "an observation")
             self.returns.append(float(self._earned[index]))
-            self._earned[index] = 0.0
+            self.lengths.append(float(self._steps[index]))
+            self._earned[index] = self._steps[index] = 0.0
         return observations, rewards, dones, infos
 
 
@@ -94,10 +99,10 @@ def wrapped(env: VecEnv, *, normalize: bool) -> VecEnv:
     return env
 
 
-def recent_returns(env: VecEnv) -> deque[float]:
-    """Returns those of the latest episodes of an environment that is `wrapped`."""
-    watched: WatchedVecEnv = unwrap_vec_wrapper(env, WatchedVecEnv)
-    return watched.returns
+def watched(env: VecEnv) -> WatchedVecEnv:
+    """Returns who watches an environment that is `wrapped`."""
+    found: WatchedVecEnv = unwrap_vec_wrapper(env, WatchedVecEnv)
+    return found
 
 
 @contextmanager

@@ -174,6 +174,12 @@ def of_algo(algo: str, hyperparams: Hyperparams) -> OffPolicyHyperparams | PpoHy
             raise InvalidValue(name=name, value=value, allowed="a whole number above 0")
     if isinstance(made, OffPolicyHyperparams):
         _check_ent_coef(made.ent_coef)
+        dropped = made.top_quantiles_to_drop_per_net
+        if algo == "tqc" and not 0 <= dropped < made.n_quantiles:
+            allowed = f"0 to {made.n_quantiles - 1}, so that of {made.n_quantiles} one is left"
+            raise InvalidValue(
+                name="top_quantiles_to_drop_per_net", value=dropped, allowed=allowed
+            )
         if made.policy == "SimbaPolicy" and any(len(set(net)) != 1 for net in made.layers):
             allowed = "layers of one size for each network, because SimbaPolicy adds them up"
             raise InvalidValue(name="net_arch", value=made.net_arch, allowed=allowed)

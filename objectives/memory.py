@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import jax
 
+from hpsearch.objectives.device import gpu_memory_free
+
 LARGEST_SHARE = 0.8
 """Of the free memory; the rest is for networks, batches and what a simulator takes later."""
 
@@ -11,7 +13,8 @@ LARGEST_SHARE = 0.8
 def fits_device(nbytes: int) -> bool:
     """Returns whether a table of `nbytes` fits the device; on a CPU the table is at home anyway.
 
-    A device that does not tell its memory counts as large enough.
+    What a simulator took already counts, where the driver tells. A device that does not tell its
+    memory counts as large enough.
     """
     device = jax.devices()[0]
     if device.platform == "cpu":
@@ -19,5 +22,6 @@ def fits_device(nbytes: int) -> bool:
     memory = device.memory_stats() or {}
     if "bytes_limit" not in memory:
         return True
-    free = memory["bytes_limit"] - memory.get("bytes_in_use", 0)
-    return nbytes <= LARGEST_SHARE * float(free)
+    free = float(memory["bytes_limit"] - memory.get("bytes_in_use", 0))
+    told = gpu_memory_free()
+    return nbytes <= LARGEST_SHARE * (free if told is None else min(free, told))

@@ -25,8 +25,8 @@ from hpsearch.objectives.networks import network_key
 from hpsearch.objectives.observations import Observations
 from hpsearch.objectives.pace import Pace
 from hpsearch.objectives.programs import ProgramKey, Programs, host_chunk, programs
-from hpsearch.objectives.replay_buffer import Filling, HostTable, Layout
-from hpsearch.objectives.tensor_env import TensorCollector, has_tensors
+from hpsearch.objectives.replay_buffer import Filling, HostTable, Layout, Statistics
+from hpsearch.objectives.tensor_env import TensorCollector, offers_tensors
 from hpsearch.objectives.update import LOSSES, Learner, Numbers
 
 Look = Callable[[], bool]
@@ -90,6 +90,7 @@ class OffPolicyAgent:
         self._rng = np.random.default_rng(seed)
         self._row = 0
         self._n_rows = 0
+        self._learning_rate = 0.0
         self._noise_draws = 0
         self._steps_with_noise = 0
         self._collector: Collector
@@ -101,7 +102,7 @@ class OffPolicyAgent:
         """Compiles all that training and evaluation call, and begins with new parameters."""
         self._programs = programs(self._key)
         layout = self._key.layout
-        if has_tensors(self.env) and not self._observations.in_groups:
+        if offers_tensors(self.env) and not self._observations.in_groups:
             self._collector = TensorCollector(self.env, layout, normalize=self._normalize)
         else:
             self._collector = HostCollector(
@@ -122,10 +123,11 @@ class OffPolicyAgent:
 
     @property
     def losses(self) -> dict[str, float]:
-        """Those of the latest update by name; none before the first."""
+        """Those of the latest update by name, and its learning rate; none before the first."""
         if not self.n_updates:
             return {}
-        return dict(zip(LOSSES, map(float, np.asarray(self._learner.losses)), strict=True))
+        losses = map(float, np.asarray(self._learner.losses))
+        return {**dict(zip(LOSSES, losses, strict=True)), "learning_rate": self._learning_rate}
 
     @property
     def parameters(self) -> Any:
@@ -137,6 +139,11 @@ class OffPolicyAgent:
     def returns(self) -> Sequence[float]:
         """Undiscounted, of the latest 100 episodes."""
         return self._collector.returns
+
+    @property
+    def lengths(self) -> Sequence[float]:
+        """Steps of these episodes."""
+        return self._collector.lengths
 
     def predict(self, observations: Any) -> npt.NDArray[np.float32]:
         """Returns the actions `[N, A]` without noise; statistics stay as they are."""
@@ -207,14 +214,15 @@ class OffPolicyAgent:
     def _numbers(self, progress: float) -> Numbers:
         hp = self._hp
         left = max(0.0, 1.0 - progress) if hp.learning_rate_schedule == "linear" else 1.0
+        self._learning_rate = left * hp.learning_rate
         target = hp.target_entropy
         if target == "auto":
             target = -self._key.layout.action_dim
         kept = hp.n_quantiles - hp.top_quantiles_to_drop_per_net
         return Numbers(
-            learning_rate=np.float32(left * hp.learning_rate),
+            learning_rate=np.float32(self._learning_rate),
             # As in sbx: a rate of their own follows no schedule, nor does the coefficient's.
-            qf_learning_rate=np.float32(hp.qf_learning_rate or left * hp.learning_rate),
+            qf_learning_rate=np.float32(hp.qf_learning_rate or self._learning_rate),
             ent_learning_rate=np.float32(
                 hp.learning_rate if isinstance(hp.ent_coef, str) else 0.0
             ),
@@ -232,6 +240,9 @@ class OffPolicyAgent:
           Diverged: a loss is NaN or infinite.
         """
         statistics = self._collector.statistics
+        if self.replay_on_host:
+            # On the device they would drag each draw there, and compile for it.
+            statistics = Statistics(*map(np.asarray, statistics))
         with self._ledger.phase("update"):
             while n_steps > 0:
                 began = time.perf_counter()

@@ -4,46 +4,26 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 import numpy.typing as npt
 import sbx
-from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv
 
 from hpsearch.exceptions import Diverged
 from hpsearch.objectives.clock import BudgetClock
-from hpsearch.objectives.environment import recent_returns
+from hpsearch.objectives.environment import watched
 from hpsearch.objectives.hyperparams import PpoHyperparams
 from hpsearch.objectives.ledger import Ledger
 from hpsearch.objectives.networks import ACTIVATIONS, OPTIMIZERS
 from hpsearch.objectives.off_policy import Look
+from hpsearch.objectives.rollout import PacedBuffer
 
 LOSSES = ("pg_loss", "value_loss", "entropy_loss", "approx_kl", "clip_fraction")
-
-
-class _PacedBuffer(RolloutBuffer):  # type: ignore[misc]
-    """A rollout whose minibatches are all of one size, with a look at the clock between them."""
-
-    look: Look = staticmethod(lambda: True)
-    n_yielded = 0
-    stopped = False
-
-    def get(self, batch_size: int | None = None) -> Iterator[Any]:
-        """Yields minibatches; a smaller rest is left out, for it would have to be compiled."""
-        for batch in super().get(batch_size):
-            if len(batch.observations) != batch_size:
-                return
-            # The first of all is never held back: sbx needs one.
-            if self.stopped and self.n_yielded:
-                return
-            self.n_yielded += 1
-            yield batch
-            self.stopped = self.stopped or not self.look()
 
 
 class _Ppo(sbx.PPO):  # type: ignore[misc]
@@ -116,7 +96,7 @@ class PpoAgent:
                 n_epochs=hp.n_epochs, gamma=hp.gamma, gae_lambda=hp.gae_lambda,
                 clip_range=hp.clip_range, normalize_advantage=hp.normalize_advantage,
                 ent_coef=hp.ent_coef, vf_coef=hp.vf_coef, max_grad_norm=hp.max_grad_norm,
-                target_kl=hp.target_kl, rollout_buffer_class=_PacedBuffer,
+                target_kl=hp.target_kl, rollout_buffer_class=PacedBuffer,
             )  # fmt: skip
         self._model.ledger = ledger
         self._model.set_logger(Logger(None, []))
@@ -159,7 +139,12 @@ class PpoAgent:
     @property
     def returns(self) -> Sequence[float]:
         """Undiscounted, of the latest 100 episodes."""
-        return recent_returns(self.env)
+        return watched(self.env).returns
+
+    @property
+    def lengths(self) -> Sequence[float]:
+        """Steps of these episodes."""
+        return watched(self.env).lengths
 
     @property
     def losses(self) -> dict[str, float]:

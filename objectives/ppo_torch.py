@@ -18,10 +18,11 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from hpsearch.exceptions import Diverged
 from hpsearch.objectives.clock import BudgetClock
-from hpsearch.objectives.environment import recent_returns
+from hpsearch.objectives.environment import watched
 from hpsearch.objectives.hyperparams import PpoHyperparams
 from hpsearch.objectives.ledger import Ledger
 from hpsearch.objectives.off_policy import Look
+from hpsearch.objectives.rollout import PacedBuffer
 
 ACTIVATIONS = {"elu": torch.nn.ELU, "relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -33,6 +34,8 @@ class _Ppo(PPO):  # type: ignore[misc]
 
     ledger: Ledger
     clock: BudgetClock
+    n_epochs: int
+    n_minibatches_learned = 0
 
     def _update_current_progress_remaining(self, *_: Any) -> None:
         self._current_progress_remaining = self.clock.remaining / self.clock.train_seconds
@@ -43,8 +46,17 @@ class _Ppo(PPO):  # type: ignore[misc]
         Raises:
           Diverged: a loss is NaN or infinite.
         """
+        buffer, n_epochs = self.rollout_buffer, self.n_epochs
+        buffer.n_yielded, buffer.stopped = 0, False
         with self.ledger.phase("update"):
-            super().train()
+            # One epoch at a time: one without any minibatch has no losses to take the mean of.
+            self.n_epochs = 1
+            for _ in range(n_epochs):
+                super().train()
+                if buffer.stopped:
+                    break
+        self.n_epochs = n_epochs
+        self.n_minibatches_learned += buffer.n_yielded
         for name in LOSSES:
             value = self.logger.name_to_value[f"train/{name}"]
             if not math.isfinite(value):
@@ -52,7 +64,7 @@ class _Ppo(PPO):  # type: ignore[misc]
 
 
 class TorchPpoAgent:
-    """One agent of PPO; see `Agent`. What was begun with a rollout is finished past the budget."""
+    """One agent of PPO; see `Agent`."""
 
     replay_on_host = False
 
@@ -69,7 +81,6 @@ class TorchPpoAgent:
         """
         hp = hyperparams
         self.env = env
-        self._n_minibatches = hp.n_minibatches
         policy: dict[str, Any] = {
             "net_arch": hp.net_arch if isinstance(hp.net_arch, dict) else list(hp.net_arch),
             "activation_fn": ACTIVATIONS[hp.activation_fn],
@@ -87,7 +98,7 @@ class TorchPpoAgent:
             n_epochs=hp.n_epochs, gamma=hp.gamma, gae_lambda=hp.gae_lambda,
             clip_range=hp.clip_range, normalize_advantage=hp.normalize_advantage,
             ent_coef=hp.ent_coef, vf_coef=hp.vf_coef, max_grad_norm=hp.max_grad_norm,
-            target_kl=hp.target_kl, device="auto",
+            target_kl=hp.target_kl, device="auto", rollout_buffer_class=PacedBuffer,
         )  # fmt: skip
         self._model.ledger = ledger
         self._model.set_logger(Logger(None, []))
@@ -103,7 +114,7 @@ class TorchPpoAgent:
     @property
     def n_updates(self) -> int:
         """Minibatches learned from so far."""
-        return int(self._model._n_updates) * self._n_minibatches
+        return int(self._model.n_minibatches_learned)
 
     @property
     def losses(self) -> dict[str, float]:
@@ -115,7 +126,12 @@ class TorchPpoAgent:
     @property
     def returns(self) -> Sequence[float]:
         """Of the latest episodes."""
-        return recent_returns(self.env)
+        return watched(self.env).returns
+
+    @property
+    def lengths(self) -> Sequence[float]:
+        """Steps of these episodes."""
+        return watched(self.env).lengths
 
     def predict(self, observations: Any) -> npt.NDArray[np.float32]:
         """Returns the actions `[num_envs, action_dim]` without noise."""
@@ -123,6 +139,7 @@ class TorchPpoAgent:
         return actions
 
     def learn(self, clock: BudgetClock, max_timesteps: int, look: Look) -> None:
-        """Trains until `look`, which is asked between steps, says no."""
+        """Trains until `look`, which is asked between steps and minibatches, says no."""
         self._model.clock = clock
+        self._model.rollout_buffer.look = look
         self._model.learn(max_timesteps, callback=lambda *_: look(), log_interval=None)

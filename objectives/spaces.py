@@ -43,6 +43,23 @@ def check_spaces(task: str, observations: Any, actions: Any) -> None:
             raise refuse(f"its {which} has shape {group.shape}, like an image")
 
 
+def check_bounds(task: str, algo: str, actions: Any) -> None:
+    """Refuses actions without bounds to who explores all that is allowed.
+
+    Args:
+      task: its name.
+      algo: the algorithm; PPO begins near zero and needs no bounds.
+      actions: continuous.
+
+    Raises:
+      UnsupportedTask: an action is unbounded.
+    """
+    if not algo.startswith("ppo") and not actions.is_bounded():
+        raise UnsupportedTask(
+            name=task, problem=f"its actions have no bounds, which {algo} needs; see --bounds"
+        )
+
+
 def check_groups(task: str, algo: str, hyperparams: Hyperparams, observations: Any) -> None:
     """Refuses what cannot be learned from observations in several groups.
 

@@ -1,6 +1,7 @@
 """The path without NumPy for environments that live where the updates are computed.
 
-A VecEnv takes it by two methods beside its own, both of torch tensors on one device:
+A VecEnv takes it by two methods beside its own, both of torch tensors on one device, whose type
+(`cpu`, `cuda`) its `tensor_device` names:
 
     reset_tensors() -> observations [N, O] float32
     step_tensors(actions [N, A] float32, in its units) ->
@@ -41,7 +42,9 @@ class Watch(NamedTuple):
       mean: `[O]`.
       variance: `[O]`.
       earned: `[N]`, of the episodes that go on.
+      steps: `[N]`, of the same.
       returns: `[100]`, of the latest episodes that ended.
+      lengths: `[100]`, of the same.
       n_episodes: int32, that ended.
       finite: whether all figures so far were.
     """
@@ -50,14 +53,24 @@ class Watch(NamedTuple):
     mean: Any
     variance: Any
     earned: Any
+    steps: Any
     returns: Any
+    lengths: Any
     n_episodes: Any
     finite: Any
 
 
-def has_tensors(env: VecEnv) -> bool:
-    """Returns whether an environment, below its wrappers, offers tensors."""
-    return hasattr(env.unwrapped, "step_tensors") and hasattr(env.unwrapped, "reset_tensors")
+def offers_tensors(env: VecEnv) -> bool:
+    """Returns whether an environment, below its wrappers, offers tensors where JAX computes.
+
+    A simulator on a GPU beside a JAX that knows the CPU only, or the other way round, is stepped
+    through NumPy.
+    """
+    below = env.unwrapped
+    if not (hasattr(below, "step_tensors") and hasattr(below, "reset_tensors")):
+        return False
+    platform = {"cuda": "gpu"}.get(below.tensor_device, below.tensor_device)
+    return bool(jax.devices()[0].platform == platform)
 
 
 class TensorCollector:
@@ -81,10 +94,11 @@ class TensorCollector:
             np.asarray(each, np.float32).reshape(-1) for each in (space.low, space.high)
         )
         n, o = layout.num_envs, layout.observation_dim
+        each, ring = np.zeros(n, np.float32), np.zeros(N_RECENT_EPISODES, np.float32)
         self._watch = Watch(
-            np.float32(1e-4), np.zeros(o, np.float32), np.ones(o, np.float32),
-            np.zeros(n, np.float32), np.zeros(N_RECENT_EPISODES, np.float32), np.int32(0),
-            np.bool_(True),
+            count=np.float32(1e-4), mean=np.zeros(o, np.float32), variance=np.ones(o, np.float32),
+            earned=each, steps=each, returns=ring, lengths=ring,
+            n_episodes=np.int32(0), finite=np.bool_(True),
         )  # fmt: skip
         self._now = Statistics(np.zeros(o, np.float32), np.ones(o, np.float32), np.float32(np.inf))
 
@@ -96,8 +110,16 @@ class TensorCollector:
     @property
     def returns(self) -> Sequence[float]:
         """See `Collector`."""
+        return self._recent(self._watch.returns)
+
+    @property
+    def lengths(self) -> Sequence[float]:
+        """See `Collector`."""
+        return self._recent(self._watch.lengths)
+
+    def _recent(self, ring: Any) -> list[float]:
         n = min(int(self._watch.n_episodes), N_RECENT_EPISODES)
-        return [float(value) for value in np.asarray(self._watch.returns)[:n]]
+        return [float(value) for value in np.asarray(ring)[:n]]
 
     def reset(self) -> jax.Array:
         """See `Collector`."""
@@ -139,9 +161,11 @@ def _compiled(layout: Layout) -> tuple[Any, Any]:
     n, o, a = layout.num_envs, layout.observation_dim, layout.action_dim
     observations, each = array(np.float32, n, o), array(np.float32, n)
     ended = array(np.bool_, n)
+    ring = array(np.float32, N_RECENT_EPISODES)
     watch = Watch(
-        array(np.float32), array(np.float32, o), array(np.float32, o), each,
-        array(np.float32, N_RECENT_EPISODES), array(np.int32), array(np.bool_),
+        count=array(np.float32), mean=array(np.float32, o), variance=array(np.float32, o),
+        earned=each, steps=each, returns=ring, lengths=ring,
+        n_episodes=array(np.int32), finite=array(np.bool_),
     )  # fmt: skip
     first = jax.jit(_first).lower(observations, watch).compile()
     record = jax.jit(_record).lower(
@@ -152,7 +176,8 @@ def _compiled(layout: Layout) -> tuple[Any, Any]:
 
 
 def _first(shown: Any, watch: Watch) -> tuple[Any, Watch, Statistics]:
-    watch = _seen(shown, watch._replace(earned=jnp.zeros_like(watch.earned)))
+    nothing = jnp.zeros_like(watch.earned)
+    watch = _seen(shown, watch._replace(earned=nothing, steps=nothing))
     return jnp.copy(shown), watch, _statistics(watch)
 
 
@@ -166,13 +191,15 @@ def _record(
     figures = jnp.stack([column.astype(jnp.float32) for column in columns], axis=1)
     following = jnp.where(done[:, None], last, shown)
     transitions = jnp.concatenate([observations, actions, following, figures], axis=1)
-    earned = watch.earned + rewards
+    earned, steps = watch.earned + rewards, watch.steps + 1
     # The k-th episode goes to place k of the ring; what goes on, to none.
     places = (watch.n_episodes + jnp.cumsum(done) - 1) % N_RECENT_EPISODES
     places = jnp.where(done, places, N_RECENT_EPISODES)
     watch = watch._replace(
         earned=jnp.where(done, 0.0, earned),
+        steps=jnp.where(done, 0.0, steps),
         returns=watch.returns.at[places].set(earned, mode="drop"),
+        lengths=watch.lengths.at[places].set(steps, mode="drop"),
         n_episodes=(watch.n_episodes + done.sum()).astype(jnp.int32),
         finite=watch.finite & jnp.isfinite(transitions).all(),
     )

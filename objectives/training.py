@@ -27,7 +27,7 @@ from hpsearch.objectives.conditions import Conditions
 from hpsearch.objectives.device import cpu_seconds, device_in_words, prepare_jax
 from hpsearch.objectives.hyperparams import ALGOS, of_algo
 from hpsearch.objectives.ledger import Ledger
-from hpsearch.objectives.spaces import check_groups, check_spaces
+from hpsearch.objectives.spaces import check_bounds, check_groups, check_spaces
 from hpsearch.plugins import load_task
 
 if TYPE_CHECKING:
@@ -108,7 +108,8 @@ class Training:
 
             conditions = Conditions()
             self._check_device(conditions.found["device_kind"])
-            env = self._open(hyperparams, seed_of(seed, "environment"))
+            environment_seed = seed_of(seed, "environment")
+            env = self._open(hyperparams, environment_seed)
         evaluation_seed = seed_of(seed, "evaluation")
         with ledger.phase("evaluate"):
             try:
@@ -119,6 +120,8 @@ class Training:
                 detail = error.fields["detail"]
                 raise BrokenTask(name=self._name, detail=detail) from error
         with ledger.phase("build"):
+            # Standing still was seeded as an evaluation; training has a stream of its own.
+            env.seed(environment_seed)
             agent = build_agent(
                 self._setup.algo,
                 hyperparams,
@@ -171,6 +174,8 @@ class Training:
         told = getattr(self._task, "spaces", lambda: None)()
         if told is not None:
             check_spaces(self._name, *told)
+            if self._setup.action_limits is None:
+                check_bounds(self._name, self._setup.algo, told[1])
             check_groups(self._name, self._setup.algo, hyperparams, told[0])
 
     def close(self) -> None:
@@ -180,7 +185,7 @@ class Training:
     def _check_device(self, here: str) -> None:
         kind = self._setup.device_kind
         if kind is not None and kind != here:
-            raise OtherDevice(study=self._name, kind=kind, here=here)
+            raise OtherDevice(kind=kind, here=here)
 
     def _open(self, hyperparams: Hyperparams, seed: int) -> VecEnv:
         self.close()
@@ -242,14 +247,17 @@ class Training:
         def measure(*, last: bool = False) -> None:
             nonlocal reported_at
             with clock.paused(), ledger.phase("save"):
-                reported_at, returns = clock.spent, agent.returns
+                reported_at = clock.spent
+                returns, lengths, metrics = agent.returns, agent.lengths, self._metrics(agent.env)
+                if lengths:
+                    metrics["ep_len_mean"] = sum(lengths) / len(lengths)
                 report(
                     Measurement(
                         train_seconds=reported_at,
                         num_timesteps=agent.num_timesteps,
                         n_updates=agent.n_updates,
                         mean_return=sum(returns) / len(returns) if returns else None,
-                        metrics=self._metrics(agent.env),
+                        metrics=metrics,
                         losses=agent.losses,
                         last=last,
                     )

@@ -193,6 +193,11 @@ class TensorVecEnv(LimitedVecEnv):
         """This environment: nothing below it knows the limits."""
         return self
 
+    @property
+    def tensor_device(self) -> str:
+        """Type of the device that simulates."""
+        return str(torch.device(_simulation(self).device).type)
+
     def reset_tensors(self) -> torch.Tensor:
         """Resets all environments; returns the observations `[N, O]`."""
         observations, _ = _simulation(self).reset()

@@ -31,7 +31,7 @@ class On:
     def __call__(self, hyperparams, *, seed, budget, report):
         kind, seconds, *contended = Path("conditions").read_text().split()
         if self.setup.device_kind not in (None, kind):
-            raise OtherDevice(study="s", kind=self.setup.device_kind, here=kind)
+            raise OtherDevice(kind=self.setup.device_kind, here=kind)
         Path("n_runs").open("a").write("x")
         if contended == ["once"]:
             Path("conditions").write_text(f"{kind} {seconds}")

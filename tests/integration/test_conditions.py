@@ -15,11 +15,12 @@ class Kernel:
     """Ticks by hand: what all processes used, what the host took, what this process used."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.now = self.used = self.stolen = self.own = 0.0
+        self.now = self.used = self.stolen = self.own = self.throttled = 0.0
         self.gpu: set[int] = set()
         patch.setattr("time.monotonic", lambda: self.now)
         patch.setattr(conditions, "_busy_seconds", lambda: (self.used, self.stolen))
         patch.setattr(conditions, "cpu_seconds", lambda: self.own)
+        patch.setattr(conditions, "_throttled_seconds", lambda: self.throttled)
         patch.setattr(conditions, "other_gpu_processes", lambda: set(self.gpu))
         patch.setattr("os.sched_getaffinity", lambda _: {0, 1})
         patch.setattr(conditions, "identity", lambda: {"device_kind": "d"})
@@ -53,6 +54,19 @@ def test_other_processes_are_noticed(kernel: Kernel) -> None:
 def test_what_the_host_takes_is_noticed(kernel: Kernel) -> None:
     found = watched(kernel, used=10.0, own=10.0, stolen=5.0)
     assert found["contended"] == ["the host took 25% of the CPU"]
+
+
+def test_a_limit_of_the_container_is_noticed(kernel: Kernel) -> None:
+    found = watched(kernel, used=10.0, own=10.0, throttled=8.0)
+    assert found["contended"] == ["the container's limit held back 40% of the CPU"]
+
+
+def test_clocks_are_read_while_the_device_works(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conditions, "identity", lambda: {"device_kind": "d", "gpu": {"name": "g"}})
+    monkeypatch.setattr(conditions, "gpu_clocks", lambda: {"sm_clock_mhz": int(kernel.now)})
+    assert watched(kernel)["gpu"] == {"name": "g", "sm_clock_mhz": 10}
 
 
 def test_others_on_the_gpu_are_noticed(kernel: Kernel) -> None:

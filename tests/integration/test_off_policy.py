@@ -187,6 +187,10 @@ def test_a_device_that_tells_its_memory_is_asked(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("jax.devices", lambda: [Device()])
     assert memory.fits_device(400)
     assert not memory.fits_device(401)
+    # Of these 500 a simulator has taken 400.
+    monkeypatch.setattr(memory, "gpu_memory_free", lambda: 100.0)
+    assert memory.fits_device(80)
+    assert not memory.fits_device(81)
 
 
 def test_a_long_burst_ends_with_the_budget_and_is_measured_meanwhile() -> None:

@@ -87,6 +87,7 @@ class TensorPoints(Points):
     """The same with tensors; what it shows is written again at each step."""
 
     n_tensor_steps = 0
+    tensor_device = "cpu"
 
     def reset_tensors(self) -> Any:
         self.shown[:] = torch.as_tensor(self.reset())
@@ -115,6 +116,8 @@ class PointsTask:
         env = (Points if self.kind == "numpy" else TensorPoints)(num_envs)
         env.seed(seed)
         env.poison = self.kind == "poisoned"
+        if self.kind == "elsewhere":
+            env.tensor_device = "cuda"
         self.opened.append(env)
         yield env
 
@@ -138,6 +141,40 @@ def test_tensors_and_numpy_learn_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     pairs = zip(*(jax.tree.leaves(agent.parameters) for agent in built), strict=True)
     for theirs, ours in pairs:
         np.testing.assert_allclose(ours, theirs, atol=5e-3)
+
+
+def test_lengths_of_episodes_are_the_same_by_both_paths() -> None:
+    curves = [
+        run(Training(setup(f"{__name__}:PointsTask", kind=kind)), TINY, BUDGET)
+        for kind in ("numpy", "tensors")
+    ]
+    lengths = [curve[-1].metrics["ep_len_mean"] for curve in curves]
+    # The k-th environment's clock runs k times as fast, and cuts its episode past 20.
+    assert lengths[0] == lengths[1] and 5 < lengths[0] < 21
+
+
+def test_tensors_elsewhere_than_the_updates_go_through_numpy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    built = kept(monkeypatch)
+    run(Training(setup(f"{__name__}:PointsTask", kind="elsewhere")), TINY, BUDGET)
+    assert built[0].env.unwrapped.n_tensor_steps == 0 < built[0].n_updates
+
+
+@pytest.mark.parametrize("n_steps", [1, 3])
+def test_a_table_on_the_host_compiles_nothing_in_the_budget(
+    n_steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hpsearch.objectives import off_policy
+
+    monkeypatch.setattr(off_policy, "fits_device", lambda _: False)
+    training = Training(setup(f"{__name__}:PointsTask", kind="tensors"))
+    # Shapes of its own: nothing that an earlier test compiled serves here.
+    hyperparams = {**TINY, "n_steps": n_steps, "batch_size": 29 + n_steps}
+    result = training(hyperparams, seed=1, budget=BUDGET, report=lambda _: None)
+    training.close()
+    assert result.n_updates > 0
+    assert (result.conditions["replay"], result.conditions["compilations"]) == ("host", 0)
 
 
 def test_a_tensor_that_is_not_finite_ends_the_run() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hpsearch.base import Budget, Measurement, Setup, TrialResult
+from hpsearch.base import Budget, Measurement, Setup, TrialResult, seed_of
 from hpsearch.exceptions import (
     BrokenTask,
     Diverged,
@@ -162,6 +162,23 @@ def test_what_the_post_used_on_rough_terrain_trains(
     rough |= {"gradient_steps": 20, "use_sde": True, "n_steps": 3}
     budget = Budget(train_seconds=60.0, max_timesteps=400, n_eval_episodes=2)
     assert run(training, {**TINY, **rough}, budget)[-1].n_updates == 8 * 20
+
+
+def test_training_has_a_stream_of_seeds_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    seeds: list[int | None] = []
+    original = DummyVecEnv.seed
+
+    def noted(self: DummyVecEnv, seed: int | None = None) -> Any:
+        seeds.append(seed)
+        return original(self, seed)
+
+    monkeypatch.setattr(DummyVecEnv, "seed", noted)
+    budget = Budget(train_seconds=60.0, max_timesteps=100, n_eval_episodes=4)
+    run(Training(setup("Pendulum-v1")), TINY, budget)
+    evaluation, environment = (seed_of(1, name) for name in ("evaluation", "environment"))
+    assert seeds[-3:] == [evaluation, environment, evaluation]
 
 
 def test_steps_end_a_run_before_its_seconds() -> None:

@@ -47,6 +47,7 @@ def test_the_number_of_environments_is_of_the_run_and_not_of_the_agent() -> None
         ("sac", {"policy": "SimbaPolicy", "net_arch": [64, 32]}, "layers of one size"),
         ("tqc", {"learning_rate_schedule": "cosine"}, "one of constant, linear"),
         ("sac", {"batch_size": 0}, "a whole number above 0"),
+        ("tqc", {"n_quantiles": 5, "top_quantiles_to_drop_per_net": 5}, "0 to 4"),
     ],
 )
 def test_what_cannot_be_is_named(algo: str, given: dict[str, Any], problem: str) -> None:
@@ -61,7 +62,8 @@ def _spaces() -> dict[str, Any]:
     vector, image = spaces.Box(-1, 1, (3,)), spaces.Box(0, 1, (8, 8, 3))
     groups = spaces.Dict({"policy": vector, "critic": vector})
     return {"Groups": (groups, actions), "Image": (image, actions),
-            "Discrete": (vector, spaces.Discrete(3))}  # fmt: skip
+            "Discrete": (vector, spaces.Discrete(3)),
+            "Free": (vector, spaces.Box(-float("inf"), float("inf"), (2,)))}  # fmt: skip
 
 
 SPACES = _spaces()
@@ -80,6 +82,11 @@ def tasks(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"task": "shown_tasks:Image"}, UnsupportedTask, "like an image"),
         ({"task": "shown_tasks:Discrete"}, UnsupportedTask, "not continuous"),
+        (
+            {"task": "shown_tasks:Free", "bounds": "none"},
+            UnsupportedTask,
+            "its actions have no bounds",
+        ),
         ({"task": "shown_tasks:Groups", "space": "sac-rough"}, InvalidValue, "n_steps is 5"),
         ({"task": "shown_tasks:Groups", "algo": "ppo"}, UnsupportedTask, "in groups, for PPO"),
         ({"space": "tqc", "algo": "sac"}, UnknownHyperparam, "which sac does not take"),
