@@ -12,10 +12,10 @@ from hpsearch.attempt import Outcome
 from hpsearch.base import Budget
 from hpsearch.comparable import contended
 from hpsearch.database.engine import is_transient
-from hpsearch.ending import End, release, stop_study
-from hpsearch.exceptions import InvalidResult, OtherDevice
+from hpsearch.ending import End, release, stop_unless_it_works
+from hpsearch.exceptions import InvalidResult, OtherDevice, StudyGone
 from hpsearch.metric import Metric, parse_metric
-from hpsearch.spool import Delivery, deliver, keep, kept
+from hpsearch.spool import Delivery, deliver, keep, kept, put_aside
 from hpsearch.study import Study
 
 Patiently = Callable[[Callable[[], Any]], Any]
@@ -26,7 +26,8 @@ class Accounts:
     """Writes how attempts ended.
 
     Attributes:
-      other_device: whether a run was declined because this is another kind of device.
+      unfit: whether a run was declined because this machine is not for it: another kind of
+        device, or it cannot run what others can.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Accounts:
           patiently: see `Patiently`.
           say: told in one line what happens.
         """
-        self.other_device = False
+        self.unfit = False
         self._study = study
         self._mixed = mixed_devices
         self._patiently = patiently
@@ -91,11 +92,21 @@ class Accounts:
     def deliver_kept(self) -> None:
         """Delivers what earlier workers on this machine could not."""
         for path, delivery in kept(self._study):
+            if isinstance(delivery, str):
+                self._say(f"a result that was kept on disk cannot be read; it is {delivery}")
+                continue
             try:
                 counts = self._patiently(self._delivering(delivery))
             except OtherDevice as error:
                 self._declined(delivery.attempt_id, "other device", str(error), delivery.log_tail)
                 counts = False
+            except StudyGone:
+                raise
+            except Exception as error:
+                # Of another database, or refused by this one: it must not stop the next worker.
+                problem = " ".join(str(error).split())[:200]
+                self._say(f"a result cannot be delivered; it is {put_aside(path)}: {problem}")
+                continue
             if counts is not None:
                 path.unlink(missing_ok=True)
                 word = "delivered" if counts else "superseded"
@@ -132,16 +143,24 @@ class Accounts:
             return self._declined(attempt_id, outcome.reason, outcome.detail, log_tail)
         if outcome.kind == "lost":
             return "the lease was lost; leaving the run to others"
+        if outcome.kind == "refused":
+            return self._refused(attempt_id, outcome, log_tail)
         end = End.PREEMPTED if outcome.kind == "preempted" else End.CRASHED
         self._release(attempt_id, end, outcome.reason, outcome.detail, log_tail)
-        if outcome.kind == "refused":
-            self._patiently(partial(stop_study, self._study, outcome.detail))
-            return outcome.detail
         return f"{end}: {outcome.reason}"
+
+    def _refused(self, attempt_id: uuid.UUID, outcome: Outcome, log_tail: str) -> str:
+        """Gives back a run that cannot be made, by anybody or just here; says why in words."""
+        stop = partial(stop_unless_it_works, self._study, outcome.detail)
+        if self._patiently(stop):
+            self._release(attempt_id, End.CRASHED, outcome.reason, outcome.detail, log_tail)
+            return outcome.detail
+        self.unfit = True
+        return self._declined(attempt_id, outcome.reason, outcome.detail, log_tail)
 
     def _declined(self, attempt_id: uuid.UUID, reason: str, detail: str, log_tail: str) -> str:
         """Gives back a run that this machine is not for; says why in words."""
-        self.other_device = self.other_device or reason == "other device"
+        self.unfit = self.unfit or reason == "other device"
         self._release(attempt_id, End.DECLINED, reason, detail, log_tail)
         return f"declined: {detail}"
 

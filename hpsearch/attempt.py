@@ -7,8 +7,6 @@ monotonic clock; whoever misses one is killed.
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -18,15 +16,21 @@ from typing import Any
 
 from hpsearch.base import Measurement, TrialResult
 from hpsearch.child import PROTOCOL
-from hpsearch.ending import stored
-from hpsearch.exceptions import InvalidResult
+from hpsearch.exceptions import BadMessage, InvalidResult
 from hpsearch.keeper import Keeper
+from hpsearch.messages import measurement_of, result_of
 from hpsearch.process import ChildProcess
 from hpsearch.queue import Lease, Standing
 from hpsearch.settings import settings
 
 POLL_SECONDS = 0.2
 SUSPENDED_SECONDS = 5.0
+SIGNAL_SECONDS = 1.0
+
+ENDS = ("failed", "refused", "declined", "crashed")
+"""What a child may say of its run beside a result."""
+
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +107,9 @@ class Attempt:
 
     def _listen(self) -> Outcome:
         while True:
-            messages, is_open = self._child.receive(POLL_SECONDS)
+            # What a child that has ended said is all there; its own children may hold the pipe.
+            ended = self._child.has_ended()
+            messages, is_open = self._child.receive(0.0 if ended else POLL_SECONDS)
             suspended = self._note_silence(messages)
             if suspended is not None:
                 return suspended
@@ -111,46 +117,50 @@ class Attempt:
                 outcome = self._heard(message)
                 if outcome is not None:
                     return outcome
-            if not is_open:
+            if not is_open or (ended and not messages):
                 return Outcome(kind="crashed", reason="crashed")
             ending = self._ended_from_outside() or self._overdue()
             if ending is not None:
                 return ending
 
     def _heard(self, message: dict[str, Any]) -> Outcome | None:
-        kind = message.pop("type")
-        message.pop("at", None)
+        try:
+            return self._understood(message)
+        except InvalidResult as error:
+            detail = str(error)
+            return Outcome(kind="failed", reason=error.reason, detail=detail, closes=True)
+        except BadMessage as error:
+            return Outcome(kind="crashed", reason="crashed:protocol", detail=str(error))
+
+    def _understood(self, message: dict[str, Any]) -> Outcome | None:
+        kind = message.get("type")
         if kind == "hello":
-            theirs = message["protocol"]
+            theirs = message.get("protocol")
             if theirs != PROTOCOL:
                 detail = f"the child speaks protocol {theirs}, not {PROTOCOL}"
                 return Outcome(kind="refused", reason="protocol", detail=detail)
             return None
         if kind == "phase":
             if not self._curve:
-                self._phase = message["phase"]
+                self._phase = str(message.get("phase"))
             return None
         if kind == "measurement":
-            metrics = finite(message.pop("metrics"))
-            losses = finite(message.pop("losses", {}))
-            self._measured(Measurement(metrics=metrics, losses=losses, **message))
+            self._measured(measurement_of(message))
             return None
         if kind == "result":
-            again = bool(message.pop("again", False))
-            try:
-                result = checked_result(message)
-            except InvalidResult as error:
-                detail = str(error)
-                return Outcome(kind="failed", reason=error.reason, detail=detail, closes=True)
-            return Outcome(kind="result", result=result, again=again, closes=True)
-        return Outcome(kind=kind, closes=True, **message)
+            again = bool(message.get("again", False))
+            return Outcome(kind="result", result=result_of(message), again=again, closes=True)
+        if kind not in ENDS:
+            raise BadMessage(problem=f"it says {str(message)[:200]}")
+        reason, detail = (str(message.get(name) or "") for name in ("reason", "detail"))
+        return Outcome(kind=kind, reason=reason or kind, detail=detail, closes=True)
 
     def _measured(self, point: Measurement) -> None:
         limits, now = settings(), time.monotonic()
         if not self._curve:
             self._phase = "training"
             self._deadline = now + self._lease.budget.train_seconds + limits.grace_seconds
-        if point.last:
+        if point.last and self._phase != "evaluation":
             self._phase, self._deadline = "evaluation", now + limits.eval_seconds
         self._curve.append(point)
         self._keeper.store(point)
@@ -184,7 +194,8 @@ class Attempt:
         now = _boot_time()
         before, self._looked_at = self._looked_at, now
         stood_still = now - before > SUSPENDED_SECONDS
-        spoke = any(before + 1.0 < message.get("at", 0.0) < now - 1.0 for message in messages)
+        said_at = [at for at in (message.get("at") for message in messages) if type(at) is float]
+        spoke = any(before + 1.0 < at < now - 1.0 for at in said_at)
         if stood_still and self._phase == "training" and not spoke:
             return Outcome(kind="preempted", reason="suspended")
         return None
@@ -193,57 +204,19 @@ class Attempt:
         reason = outcome.reason
         if reason == "crashed":
             name = signal.Signals(-status).name if status < 0 else f"exit {status}"
+            if -status in ENDING_SIGNALS and (number := self._signal_soon()) is not None:
+                # It went to all processes of a job, and reached the child first.
+                return Outcome(kind="preempted", reason=signal.Signals(number).name)
             killed_for_memory = name == "SIGKILL" and _oom_kills() > self._oom_kills
             where = "simulator" if self._phase == "simulator" else "crashed"
             reason = "out_of_memory_host" if killed_for_memory else f"{where}:{name}"
         return dataclasses.replace(outcome, reason=reason)
 
-
-def checked_result(message: Mapping[str, Any]) -> TrialResult:
-    """Returns the result in a child's message.
-
-    Raises:
-      InvalidResult: a field is missing or is of another type, or a number is not finite.
-    """
-    try:
-        result = TrialResult(**message)
-    except TypeError as error:
-        raise InvalidResult(detail=str(error)) from error
-    for name in ("mean_reward", "std_reward", "train_seconds", "num_timesteps", "n_updates"):
-        value = getattr(result, name)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (is_number and math.isfinite(value)):
-            raise InvalidResult(detail=f"{name} is {value!r}, not a finite number")
-    return dataclasses.replace(
-        result,
-        metrics=finite(result.metrics),
-        ledger=finite(result.ledger),
-        device=stored(str(result.device)),
-        conditions=plain(result.conditions),
-    )
-
-
-def finite(values: Mapping[str, Any]) -> dict[str, float]:
-    """Returns the entries that are finite numbers: JSON has no others."""
-    return {
-        stored(name): float(value)
-        for name, value in values.items()
-        if isinstance(value, int | float) and math.isfinite(value)
-    }
-
-
-def plain(conditions: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns conditions as Postgres can store them.
-
-    Raises:
-      InvalidResult: they are not plain JSON values.
-    """
-    try:
-        text = json.dumps(dict(conditions), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InvalidResult(detail=f"its conditions: {error}") from error
-    found: dict[str, Any] = json.loads(text.replace("\\u0000", "\N{REPLACEMENT CHARACTER}"))
-    return found
+    def _signal_soon(self) -> int | None:
+        deadline = time.monotonic() + SIGNAL_SECONDS
+        while self._signalled() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return self._signalled()
 
 
 def whole_ledger(ledger: Mapping[str, float], wall_seconds: float) -> dict[str, float]:

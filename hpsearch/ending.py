@@ -20,10 +20,12 @@ from optuna.trial import TrialState
 from hpsearch.base import Measurement, Purpose, TrialResult
 from hpsearch.database.optuna_rows import finish_trial
 from hpsearch.database.tables import attempts, runs, specs
+from hpsearch.exceptions import StudyGone
 from hpsearch.settings import settings
 from hpsearch.study import Study
 
 MAX_LOST_IN_ROW = 5
+MAX_FAILED_IN_ROW = 10
 MAX_INTERMEDIATE_VALUES = 50
 
 now = sa.func.clock_timestamp()
@@ -44,8 +46,15 @@ class End(enum.StrEnum):
 
 
 def lock_study(connection: sa.Connection, study: Study) -> sa.Row[Any]:
-    """Locks the study's row until the transaction ends; returns its target, told and stop."""
-    return connection.execute(_LOCK, {"study": study.id}).one()
+    """Locks the study's row until the transaction ends; returns its target, told and stop.
+
+    Raises:
+      StudyGone: somebody deleted the study.
+    """
+    row = connection.execute(_LOCK, {"study": study.id}).one_or_none()
+    if row is None:
+        raise StudyGone(study=study.name)
+    return row
 
 
 _LOCK = sa.text("SELECT target, told, stop FROM hpsearch.specs WHERE study_id = :study FOR UPDATE")
@@ -118,7 +127,7 @@ def fail(
         if run.attempt_state != "leased" and run.state != "waiting":
             return bool(run.attempt_state == "failed")
         place = _tell(connection, run, row.told, TrialState.FAIL, {"failure": reason})
-        _count(connection, study, row.told, place)
+        _count_failure(connection, study, row.told, place, reason)
         known = {
             "place": place,
             "reason": stored(reason),
@@ -154,10 +163,40 @@ def supersede(study: Study, attempt_id: uuid.UUID) -> None:
         )
 
 
-def stop_study(study: Study, reason: str) -> None:
-    """Stops a study for good reason: no new run is leased until the next launch."""
+def stop_unless_it_works(study: Study, reason: str) -> bool:
+    """Stops a study that has no result: no new run is leased until the next launch.
+
+    Returns:
+      Whether it stops; False if it has results, so that it can be run, though not by everyone.
+    """
     with study.database.transaction() as connection:
-        connection.execute(specs.update().where(specs.c.study_id == study.id).values(stop=reason))
+        stopped = connection.execute(_STOP_FIRST, {"study": study.id, "reason": stored(reason)})
+        return bool(stopped.rowcount)
+
+
+_STOP_FIRST = sa.text("""
+    UPDATE hpsearch.specs SET stop = :reason WHERE study_id = :study AND NOT EXISTS (
+        SELECT FROM hpsearch.runs WHERE study_id = :study AND state = 'finished')
+""")
+
+
+def lease_again(connection: sa.Connection, study: Study, attempt_id: uuid.UUID) -> bool:
+    """Gives a lost attempt its run back, if that waits for somebody; returns whether it did."""
+    lock_study(connection, study)
+    run = connection.execute(_RUN_OF, {"attempt": attempt_id}).one_or_none()
+    if run is None or (run.attempt_state, run.state) != ("lost", "waiting"):
+        return False
+    connection.execute(_LEASE_AGAIN, {"attempt": attempt_id, "run": run.id})
+    return True
+
+
+_LEASE_AGAIN = sa.text("""
+    WITH run AS (
+        UPDATE hpsearch.runs SET state = 'leased', attempt_id = :attempt WHERE id = :run
+    )
+    UPDATE hpsearch.attempts
+    SET state = 'leased', reason = NULL, detail = NULL, ended_at = NULL WHERE id = :attempt
+""")
 
 
 def reap(study: Study) -> None:
@@ -187,17 +226,20 @@ def _dead(connection: sa.Connection, study: Study) -> Sequence[uuid.UUID]:
     return connection.execute(_DEAD, keys).scalars().all()
 
 
+# Who lives renews within a sweep after the server is back, and must not be taken for dead then.
 _DEAD = sa.text("""
     SELECT attempt.id FROM hpsearch.attempts AS attempt
     JOIN hpsearch.runs AS run ON run.id = attempt.run_id
     WHERE run.study_id = :study AND attempt.state = 'leased'
-      AND attempt.expires_at + make_interval(secs => :sweep) < clock_timestamp()
+      AND greatest(attempt.expires_at, pg_postmaster_start_time())
+        + make_interval(secs => :sweep) < clock_timestamp()
 """)
 
 
 def stored(text: str) -> str:
-    """Returns `text` as Postgres can store it: with no NUL."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    """Returns `text` as Postgres can store it: with no NUL and no lone surrogate."""
+    encodable = text.encode("utf-8", "replace").decode("utf-8")
+    return encodable.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def store_curve(
@@ -322,6 +364,25 @@ def _count(connection: sa.Connection, study: Study, told: int, place: int | None
 
 
 _COUNT = sa.text("UPDATE hpsearch.specs SET told = :told, lost_in_row = 0 WHERE study_id = :study")
+
+
+def _count_failure(
+    connection: sa.Connection, study: Study, told: int, place: int | None, reason: str
+) -> None:
+    """Does the same for a failure; stops a study that has failures only."""
+    told += place is not None
+    in_row = connection.scalar(_COUNT_FAILURE, {"study": study.id, "told": told})
+    if in_row >= MAX_FAILED_IN_ROW:
+        stop = f"{in_row} runs in a row and no result; the last one failed: {reason}"
+        connection.execute(specs.update().where(specs.c.study_id == study.id).values(stop=stop))
+
+
+_COUNT_FAILURE = sa.text("""
+    UPDATE hpsearch.specs SET told = :told, lost_in_row = CASE
+        WHEN EXISTS (SELECT FROM hpsearch.runs WHERE study_id = :study AND state = 'finished')
+        THEN 0 ELSE lost_in_row + 1 END
+    WHERE study_id = :study RETURNING lost_in_row
+""")
 
 
 def _end_run(

@@ -7,7 +7,7 @@
     │   InvalidLimits  InvalidRange  InvalidValue  CategoricalSpace
     │   NotASearchSpace  UnknownHyperparam  UnsupportedTask  SpecDiffers
     │   StudyExists  NoSuchStudy  NoStudies  ForeignStudy  NoSuchTrial
-    │   TrialNotFinished  InvalidSetting  NoHome  InvalidStorage  InsecureStorage
+    │   StudyGone  TrialNotFinished  InvalidSetting  NoHome  InvalidStorage  InsecureStorage
     │   OpenStorageFile  NetworkFilesystem  AccessDenied  NoSuchDatabase
     │   NotPostgres  TlsFailed  StudyBusy  PortTaken  NoDefaultSpace
     │   NothingComplete  CodeDiffers  DatabaseNotEmpty  MissingExtra
@@ -17,9 +17,9 @@
     │   Diverged  InvalidResult
     └── OldDatabase  NewDatabase  BrokenTask  DatabaseUnavailable  EmbeddedFailed
         EmbeddedBusy  EmbeddedElsewhere  NoPostgres  OtherPostgres
-        NoServerAccount  UnreachableFolder  UnusableFolder  StudyIncomplete
+        NoServerAccount  UnreachableFolder  UnusableFolder  StudyIncomplete  NoResult
         ReplayIncomplete  CheckFailed  EmbeddedAbandoned
-        BackupFailed  SimulatorFailed  TrainIncomplete
+        BackupFailed  SimulatorFailed  TrainIncomplete  BadMessage
 
 Only the command line turns an error into a line and an exit code.
 """
@@ -162,6 +162,10 @@ class InvalidResult(RunFailed):
     reason = "invalid_result"
 
 
+class BadMessage(HpsearchError):
+    """The child said something that is no message of this protocol: {problem}."""
+
+
 class SpecDiffers(UsageError):
     """The study {study!r} exists with another spec: {differences}. Leave these options out to
     go on with it, or start another study with --new-study NAME.
@@ -176,6 +180,12 @@ class StudyExists(UsageError):
 
 class NoSuchStudy(UsageError):
     """There is no study {name!r}. Known: {known}. `hpsearch launch` creates one."""
+
+
+class StudyGone(UsageError):
+    """The study {study!r} is not there any more: somebody deleted it. `hpsearch studies` lists
+    those that are.
+    """
 
 
 class NoStudies(UsageError):
@@ -364,8 +374,14 @@ class UnusableFolder(HpsearchError):
 
 
 class StudyIncomplete(HpsearchError):
-    """{missing} trial(s) of study {study!r} are missing: {reason}. The same command goes on
+    """{missing} trial(s) of study {study!r} are missing: {reason}. {which}The same command goes on
     where it ended.
+    """
+
+
+class NoResult(HpsearchError):
+    """None of the {n} trials of study {study!r} has a result; the last one failed: {reason}.
+    `hpsearch logs {number} --study {study}` shows what it printed.
     """
 
 

@@ -12,6 +12,8 @@ from hpsearch.queue import Lease, Standing, renew
 from hpsearch.settings import settings
 from hpsearch.study import Study
 
+JOIN_SECONDS = 1.0
+
 
 class Keeper:
     """Renews one lease until it is stopped, or until the database says that it is lost.
@@ -42,9 +44,9 @@ class Keeper:
         self._new.put(point)
 
     def stop(self) -> None:
-        """Ends the thread; a call to the database that hangs is bounded in time."""
+        """Ends the thread; a call that hangs is left to its own limit in time."""
         self._done.set()
-        self._thread.join()
+        self._thread.join(JOIN_SECONDS)
 
     def _keep(self) -> None:
         pause = settings().renew_seconds
@@ -55,7 +57,9 @@ class Keeper:
             try:
                 changed = tail if tail != self._stored_log else None
                 self.standing = renew(self._study, self._lease, self._pending, log_tail=changed)
-                reap_dead(self._study)
+                if pause == settings().renew_seconds:
+                    # Right after an outage the others have not renewed yet.
+                    reap_dead(self._study)
             except Exception:
                 pause = settings().renew_seconds / 5
             else:

@@ -36,6 +36,7 @@ from hpsearch.child import main
 main(*map(int, numbers))
 """
 STACK_SECONDS = 0.5
+MAX_LINE_BYTES = 64 << 20
 _SECRETS = ("HPSEARCH_STORAGE", "HPSEARCH_STORAGE_FILE", "PGPASSWORD", "PGPASSFILE")
 
 
@@ -126,13 +127,22 @@ class ChildProcess:
             os.write(self._writing, json.dumps(message).encode() + b"\n")
 
     def receive(self, timeout: float) -> tuple[list[dict[str, Any]], bool]:
-        """Returns the messages of the next `timeout` seconds, and whether the pipe is open."""
+        """Returns the messages of the next `timeout` seconds, and whether the pipe is open.
+
+        A line that is no message becomes one of no type.
+        """
         if not self._selector.select(timeout):
             return [], True
         data = os.read(self._reading, 1 << 20)
         lines = (self._buffer + data).split(b"\n")
         self._buffer = lines.pop()
-        return [json.loads(line) for line in lines], bool(data)
+        if len(self._buffer) > MAX_LINE_BYTES:
+            lines, self._buffer = [*lines, self._buffer], b""
+        return [_message(line) for line in lines], bool(data)
+
+    def has_ended(self) -> bool:
+        """Returns whether the process itself has ended; its children may live on."""
+        return self._process.poll() is not None
 
     def print_stacks(self) -> None:
         """Has the child print where each of its threads is, and waits a moment for that."""
@@ -163,3 +173,11 @@ class ChildProcess:
         if not self._pump.is_alive():
             self._process.stdout.close()
         return status
+
+
+def _message(line: bytes) -> dict[str, Any]:
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        message = None
+    return message if isinstance(message, dict) else {"line": repr(line[:200])}

@@ -24,7 +24,7 @@ from hpsearch.base import Budget, Measurement, Purpose, seed_of
 from hpsearch.comparable import Reference, reference
 from hpsearch.database.tables import attempts, runs, specs
 from hpsearch.drawing import draw_trial, prepare_drawing
-from hpsearch.ending import expire, lock_study, now, store_curve, stored
+from hpsearch.ending import expire, lease_again, lock_study, now, store_curve, stored
 from hpsearch.settings import settings
 from hpsearch.study import Study
 
@@ -85,7 +85,8 @@ def claim(
       worker_id: who asks.
       attempt_id: the lease's token; asking again with the same one returns the same lease.
       only: the one purpose that the worker works for; None for all. A stopped search still lets
-        runs of the other purposes be made, by workers that work for nothing else.
+        runs of the other purposes be made, by workers that work for nothing else, unless all was
+        to stop at once.
 
     Returns:
       The lease, or why there is none.
@@ -103,7 +104,7 @@ def claim(
         found = connection.execute(_FOUND, keys).one()
         if found.mine is not None:
             return _lease(connection.execute(_EARLIER, keys).one(), against)
-        if row.stop is not None and sampler is not None:
+        if row.stop == "now" or (row.stop is not None and sampler is not None):
             return Nothing.STOPPED
         run_id = found.waiting
         if run_id is None and sampler is not None and found.n_search < row.target:
@@ -209,6 +210,9 @@ def renew(
 ) -> Standing:
     """Prolongs a lease and stores what came since; returns whether it still holds.
 
+    A lease that was taken back, whose run nobody has leased since, is given again: after an outage
+    the worker that comes first must not cost the others their training.
+
     Args:
       study: of the run.
       lease: to prolong.
@@ -218,12 +222,15 @@ def renew(
     log = {} if log_tail is None else {"log_tail": stored(log_tail)}
     end = now + sa.func.make_interval(0, 0, 0, 0, 0, 0, settings().lease_seconds)
     with study.database.transaction() as connection:
-        held = connection.execute(
+        prolong = (
             attempts.update()
             .where(attempts.c.id == lease.attempt_id, attempts.c.state == "leased")
             .values(expires_at=end, **log)
             .returning(attempts.c.worker_id)
-        ).one_or_none()
+        )
+        held = connection.execute(prolong).one_or_none()
+        if held is None and lease_again(connection, study, lease.attempt_id):
+            held = connection.execute(prolong).one_or_none()
         if held is None:
             return Standing.LOST
         connection.execute(_SEEN, {"worker": held.worker_id})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -88,14 +89,34 @@ def keep(study: Study, delivery: Delivery) -> Path:
     return path
 
 
-def kept(study: Study) -> Iterator[tuple[Path, Delivery]]:
-    """Yields what earlier workers on this machine could not deliver."""
+def kept(study: Study) -> Iterator[tuple[Path, Delivery | str]]:
+    """Yields what earlier workers on this machine could not deliver.
+
+    In place of a delivery that cannot be read stands why; its file is out of the way then.
+    """
     for path in sorted(_folder(study).glob("*.json")):
-        plain = json.loads(path.read_text(encoding="utf-8"))
-        plain["attempt_id"] = uuid.UUID(plain["attempt_id"])
-        plain["result"] = plain["result"] and TrialResult(**plain["result"])
-        plain["curve"] = [Measurement(**point) for point in plain["curve"]]
-        yield path, Delivery(**plain)
+        try:
+            yield path, _read(path)
+        except FileNotFoundError:
+            continue  # another worker was faster
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            yield path, f"{put_aside(path)}: {type(error).__name__}: {error}"
+
+
+def put_aside(path: Path) -> Path:
+    """Renames a file that no worker can deliver, so that none tries again; returns its name."""
+    aside = path.with_suffix(".bad")
+    with contextlib.suppress(OSError):
+        path.replace(aside)
+    return aside
+
+
+def _read(path: Path) -> Delivery:
+    plain = json.loads(path.read_text(encoding="utf-8"))
+    plain["attempt_id"] = uuid.UUID(plain["attempt_id"])
+    plain["result"] = plain["result"] and TrialResult(**plain["result"])
+    plain["curve"] = [Measurement(**point) for point in plain["curve"]]
+    return Delivery(**plain)
 
 
 def _folder(study: Study) -> Path:

@@ -178,7 +178,7 @@ class Worker:
 
     def _loop(self) -> int:
         self._accounts.deliver_kept()
-        self._leaving = self._accounts.other_device
+        self._leaving = self._accounts.unfit
         idle_since = time.monotonic()
         while self._signal is None and not self._leaving:
             self._wait_for_disk()
@@ -296,7 +296,7 @@ class Worker:
         # What the child said is stored before its simulator closes, which may hang.
         child.settle()
         said = self._accounts.account(lease.attempt_id, lease.budget, outcome, log.tail())
-        self._leaving = self._leaving or self._accounts.other_device
+        self._leaving = self._leaving or self._accounts.unfit
         self._say(f"{name}: {said}" + ("; leaving" if self._leaving else ""))
         curves.ended(outcome.result)
         if outcome.again:
