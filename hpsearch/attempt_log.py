@@ -6,6 +6,9 @@ import contextlib
 from pathlib import Path
 
 MAX_BYTES = 4 << 20
+MAX_LOGS = 200
+"""Attempts of a study whose output stays on disk; the oldest go first."""
+
 TAIL_BYTES = 64 << 10
 
 
@@ -14,6 +17,7 @@ class AttemptLog:
 
     def __init__(self, path: Path, max_bytes: int = MAX_BYTES) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _forget_oldest(path.parent)
         self.path = path
         self._older = path.with_name(path.name + ".1")
         self._max_bytes = max_bytes
@@ -52,3 +56,11 @@ class AttemptLog:
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+
+
+def _forget_oldest(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        logs = sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)
+        for path in logs[: max(0, len(logs) - MAX_LOGS + 1)]:
+            path.with_name(path.name + ".1").unlink(missing_ok=True)
+            path.unlink()

@@ -156,12 +156,19 @@ class Curves:
         """Takes one point of the curve."""
         self._new.put(point)
 
-    def ended(self, result: TrialResult | None) -> None:
-        """Takes the evaluation, if there was one, and waits a while for the logs to be closed."""
+    def ended(self, result: TrialResult | None, hurry: Callable[[], bool] = lambda: False) -> None:
+        """Takes the evaluation, if there was one, and waits a while for the logs to be closed.
+
+        Args:
+          result: of the run; None if it has none.
+          hurry: whether to wait no longer.
+        """
         if result is not None:
             self._new.put(result)
         self._new.put(None)
-        self._thread.join(timeout=CLOSE_SECONDS)
+        deadline = time.monotonic() + CLOSE_SECONDS
+        while self._thread.is_alive() and time.monotonic() < deadline and not hurry():
+            self._thread.join(timeout=0.1)
 
     def _write(self) -> None:
         try:

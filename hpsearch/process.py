@@ -16,9 +16,12 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 import hpsearch
 from hpsearch.attempt_log import AttemptLog
@@ -37,6 +40,7 @@ main(*map(int, numbers))
 """
 STACK_SECONDS = 0.5
 MAX_LINE_BYTES = 64 << 20
+_MARK = "HPSEARCH_CHILD"
 _SECRETS = ("HPSEARCH_STORAGE", "HPSEARCH_STORAGE_FILE", "PGPASSWORD", "PGPASSFILE")
 
 
@@ -72,7 +76,9 @@ class ChildProcess:
         to_child, self._writing = os.pipe()
         self._reading, from_child = os.pipe()
         guard, self._guarding = os.pipe()
+        self._mark = uuid.uuid4().hex
         environment = {name: v for name, v in os.environ.items() if name not in _SECRETS}
+        environment[_MARK] = self._mark
         folder = str(Path(hpsearch.__file__).parent)
         theirs = (to_child, from_child, guard)
         numbers = map(str, (os.getpid(), *theirs))
@@ -121,6 +127,12 @@ class ChildProcess:
                 fcntl.ioctl(self._process.stdout.fileno(), termios.FIONREAD, unread)
             time.sleep(0.001)
 
+    def _kill_marked(self) -> None:
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get(_MARK) == self._mark:
+                    process.kill()
+
     def send(self, message: Mapping[str, Any]) -> None:
         """Sends one message; a child that is gone is noticed by `receive`."""
         with contextlib.suppress(BrokenPipeError):
@@ -150,21 +162,25 @@ class ChildProcess:
             os.kill(self.group, signal.SIGUSR1)
         time.sleep(STACK_SECONDS)
 
-    def end(self, patience: float = 0.0) -> int:
-        """Waits for the child, then kills whatever is left of its group.
+    def end(self, patience: float = 0.0, hurry: Callable[[], bool] = lambda: False) -> int:
+        """Waits for the child, then kills whatever is left of it.
+
+        That is its group, and what left the group but still has the child's mark.
 
         Args:
           patience: seconds that it may take to end by itself.
+          hurry: whether to wait no longer.
 
         Returns:
           Its exit status as `subprocess` gives it: negative for a signal.
         """
         deadline = time.monotonic() + patience
-        while self._process.poll() is None and time.monotonic() < deadline:
+        while self._process.poll() is None and time.monotonic() < deadline and not hurry():
             time.sleep(0.02)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.group, signal.SIGKILL)
         status = self._process.wait()
+        self._kill_marked()
         self._pump.join(timeout=1.0)
         self._selector.close()
         for descriptor in (self._reading, self._writing, self._guarding):

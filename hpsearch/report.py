@@ -154,3 +154,14 @@ def report_attempts(study: Study, trial_number: int | None) -> list[AttemptRepor
             )
             for row in connection.execute(query)
         ]
+
+
+def has_open_run(study: Study, trial_number: int | None) -> bool:
+    """Returns whether a run of a trial, or of none, waits for an attempt or is at one."""
+    query = sa.select(sa.func.count()).where(
+        runs.c.study_id == study.id,
+        runs.c.trial_number.is_not_distinct_from(trial_number),
+        runs.c.state.in_(("waiting", "leased")),
+    )
+    with study.database.transaction() as connection:
+        return bool(connection.scalar(query))

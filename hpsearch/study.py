@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 
 import optuna
 import sqlalchemy as sa
@@ -68,7 +68,8 @@ class Study:
 
     def trials(self) -> list[FrozenTrial]:
         """Returns all trials in the order of their numbers."""
-        return self.database.optuna.get_all_trials(self.id, deepcopy=False)
+        read = partial(self.database.optuna.get_all_trials, self.id, deepcopy=False)
+        return self.database.retrying(read)
 
     def trial(self, number: int) -> FrozenTrial:
         """Returns one trial.

@@ -9,7 +9,10 @@ import os
 import platform
 import shutil
 import signal
+import socket
+import threading
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,9 +31,10 @@ from hpsearch.base import Purpose
 from hpsearch.code_version import check_code, code_version
 from hpsearch.comparable import contended, marked
 from hpsearch.curve_log import CurveLog, Curves, open_logs
+from hpsearch.database.deadline import end_calls
 from hpsearch.database.tables import workers
 from hpsearch.ending import now
-from hpsearch.exceptions import DatabaseUnavailable
+from hpsearch.exceptions import DatabaseUnavailable, StudyGone
 from hpsearch.gpu_lease import GpuLease
 from hpsearch.keeper import Keeper
 from hpsearch.process import ChildProcess, interpreter_path
@@ -40,7 +44,7 @@ from hpsearch.study import Study
 
 T = TypeVar("T")
 
-RELEASE_SECONDS = 4.0
+RELEASE_SECONDS = 3.5
 CLOSE_SECONDS = 20.0
 
 
@@ -58,6 +62,11 @@ class OnContention(enum.StrEnum):
 def log_path(study_id: int, attempt_id: uuid.UUID) -> Path:
     """Returns the file on the worker's machine that an attempt's output goes to."""
     return settings().data_dir / "logs" / f"study-{study_id}" / f"{attempt_id}.log"
+
+
+def logged(lease: Lease) -> str:
+    """Returns what `hpsearch logs` calls the run: the trial's number, nothing for no trial."""
+    return "" if lease.trial_number is None else f"{lease.trial_number} "
 
 
 class Worker:
@@ -98,6 +107,8 @@ class Worker:
             check_code(study.name, study.code, self._code)
         self.id = uuid.uuid4()
         self._study = study
+        # Its own waits look for signals.
+        study.database.patient = False
         self._python = interpreter_path(python)
         self._only = only
         self._stay = stay
@@ -107,6 +118,7 @@ class Worker:
         self._say = say
         self._leaving = False
         self._signal: int | None = None
+        self._release_by = math.inf
         self._child: ChildProcess | None = None
         self._accounts = Accounts(
             study, mixed_devices=allow_mixed_devices, patiently=self._patiently, say=say
@@ -132,16 +144,38 @@ class Worker:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        def note(number: int, _: FrameType | None) -> None:
-            self._signal = number
+        """Notes signals, also while a call into C lasts; none of it may last much longer then."""
 
-        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        def note(number: int, _: FrameType | None) -> None:
+            self._noted(number)
+
+        def listen() -> None:
+            while heard := reading.recv(1):
+                if heard[0] in numbers:
+                    self._noted(heard[0])
+            reading.close()
+
+        # Under nohup the terminal may go.
+        wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        numbers = [n for n in wanted if signal.getsignal(n) != signal.SIG_IGN]
+        reading, writing = socket.socketpair()
+        writing.setblocking(False)
+        threading.Thread(target=listen, name="signals", daemon=True).start()
         before = {number: signal.signal(number, note) for number in numbers}
+        wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
         try:
             yield
         finally:
+            signal.set_wakeup_fd(wakeup)
             for number, handler in before.items():
                 signal.signal(number, handler)
+            writing.close()
+            end_calls()
+
+    def _noted(self, number: int) -> None:
+        if self._signal is None:
+            self._signal, self._release_by = number, time.monotonic() + RELEASE_SECONDS
+            end_calls(self._release_by)
 
     def _join(self) -> None:
         with self._study.database.transaction() as connection:
@@ -172,9 +206,13 @@ class Worker:
                 )
 
         try:
-            self._study.database.retrying(leave, seconds=RELEASE_SECONDS)
+            self._study.database.retrying(leave, seconds=self._seconds_left())
         except DatabaseUnavailable as error:
             self._say(str(error))
+
+    def _seconds_left(self) -> float:
+        """Returns how long the database may still stay away while this worker leaves."""
+        return min(RELEASE_SECONDS, max(0.0, self._release_by - time.monotonic()))
 
     def _loop(self) -> int:
         self._accounts.deliver_kept()
@@ -208,7 +246,7 @@ class Worker:
     def _patiently(self, work: Callable[[], T]) -> T | None:
         """Returns `work()`, waiting for the database for as long as it takes.
 
-        Once a signal came, the wait ends after 4 s; the result is None then.
+        Once a signal came, the wait soon ends; the result is None then.
         """
 
         def give_up() -> bool:
@@ -219,7 +257,7 @@ class Worker:
             return database.retrying(work, seconds=math.inf, give_up=give_up)
         except DatabaseUnavailable:
             try:
-                return database.retrying(work, seconds=RELEASE_SECONDS)
+                return database.retrying(work, seconds=self._seconds_left())
             except DatabaseUnavailable as error:
                 self._say(str(error))
                 return None
@@ -274,11 +312,25 @@ class Worker:
             time.sleep(0.05)
 
     def _attempt(self, lease: Lease) -> None:
-        """Has one run trained and accounts for how that ended."""
+        """Has one run trained and accounts for how that ended, also where we fail ourselves."""
+        try:
+            self._train(lease)
+        except StudyGone:
+            raise
+        except Exception as error:
+            reason = f"worker:{type(error).__name__}"
+            failed = Outcome(kind="crashed", reason=reason, detail=traceback.format_exc())
+            self._accounts.account(lease.attempt_id, lease.budget, failed, "")
+            raise
+
+    def _train(self, lease: Lease) -> None:
         name = lease.label
         self._say(f"{name}: started" + (f", attempt {lease.number}" if lease.number > 1 else ""))
         log = AttemptLog(log_path(self._study.id, lease.attempt_id))
         child, self._child = self._child, None
+        if child is not None and child.has_ended():
+            child.end()
+            child = None
         if child is None:
             child = ChildProcess(log, python=self._python)
         child.log = log
@@ -297,12 +349,14 @@ class Worker:
         child.settle()
         said = self._accounts.account(lease.attempt_id, lease.budget, outcome, log.tail())
         self._leaving = self._leaving or self._accounts.unfit
+        if outcome.result is None:
+            said += f"; hpsearch logs {logged(lease)}--study {self._study.name}"
         self._say(f"{name}: {said}" + ("; leaving" if self._leaving else ""))
-        curves.ended(outcome.result)
+        curves.ended(outcome.result, lambda: self._signal is not None)
         if outcome.again:
             self._child = child
         elif outcome.closes:
-            child.end(CLOSE_SECONDS)
+            child.end(CLOSE_SECONDS, lambda: self._signal is not None)
         log.close()
 
     def _judged(self, outcome: Outcome, lease: Lease) -> Outcome:

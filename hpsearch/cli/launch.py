@@ -28,11 +28,12 @@ from hpsearch.cli.table import headline
 from hpsearch.curve_log import parse_tools
 from hpsearch.duration import format_duration
 from hpsearch.ending import reap
-from hpsearch.exceptions import InvalidValue, StudyIncomplete
+from hpsearch.exceptions import InvalidValue, NoResult, StudyIncomplete
 from hpsearch.interpreter import default_task
 from hpsearch.launchers.local import gpu_ids
 from hpsearch.process import interpreter_path
 from hpsearch.progress import read_progress
+from hpsearch.report import report_trials
 from hpsearch.samplers.by_name import SAMPLERS
 from hpsearch.spec import Given, Spec, resolve
 from hpsearch.study import Study, launch_study
@@ -270,8 +271,10 @@ def _say_end(study: Study) -> None:
 
     Raises:
       StudyIncomplete: trials are missing.
+      NoResult: all trials failed.
     """
     progress = study.database.retrying(lambda: read_progress(study))
+    reports = study.database.retrying(lambda: report_trials(study))
     out.print(f"{study.name}: {headline(progress)}")
     if progress.best:
         number = progress.best[0]
@@ -283,7 +286,14 @@ def _say_end(study: Study) -> None:
     missing = progress.target - progress.finished
     if missing > 0:
         reason = progress.stop or "no worker is left"
-        raise StudyIncomplete(study=study.name, missing=missing, reason=reason)
+        given_up = [str(each.number) for each in reports if each.state == "lost"]
+        which = f"Given up: {', '.join(given_up)} (hpsearch logs N). " if given_up else ""
+        raise StudyIncomplete(study=study.name, missing=missing, reason=reason, which=which)
+    if progress.best is None and reports:
+        last = max((each for each in reports if each.reason), key=lambda each: each.number)
+        raise NoResult(
+            study=study.name, n=progress.finished, reason=last.reason, number=last.number
+        )
 
 
 def _print_plan(spec: Spec, n_trials: int, n_workers: int, extraction: bool) -> None:

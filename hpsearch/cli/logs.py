@@ -15,7 +15,7 @@ from hpsearch.cli.options import (
     option,
     out,
 )
-from hpsearch.report import AttemptReport, report_attempts
+from hpsearch.report import AttemptReport, has_open_run, report_attempts
 
 REFRESH_SECONDS = 2.0
 
@@ -40,13 +40,14 @@ def command(
         opened.trial(number)
     shown: dict[int, str] = {}
     while True:
+        is_open = follow and opened.database.retrying(lambda: has_open_run(opened, number))
         attempts = opened.database.retrying(lambda: report_attempts(opened, number))
         for place, attempt in enumerate(attempts):
             if place not in shown:
                 out.print(_title(attempt), style="bold", markup=False)
             out.print(new_part(shown.get(place, ""), attempt.log_tail), end="", markup=False)
             shown[place] = attempt.log_tail
-        if not follow or not any(attempt.state == "leased" for attempt in attempts):
+        if not is_open:
             break
         time.sleep(REFRESH_SECONDS)
     for attempt in attempts:

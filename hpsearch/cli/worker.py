@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Annotated
@@ -18,7 +19,6 @@ from hpsearch.cli.options import (
     StorageOption,
     StudyOption,
     connect_study,
-    err,
     option,
 )
 from hpsearch.curve_log import parse_tools
@@ -61,5 +61,8 @@ def command(
 
 
 def _say(line: str) -> None:
-    err.print(f"{time.strftime('%H:%M:%S')}  {line}", markup=False)
-    sys.stderr.flush()
+    # Whoever read it may be gone, or the disk full; that must not end a training.
+    try:
+        print(f"{time.strftime('%H:%M:%S')}  {line}", file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115

@@ -7,6 +7,7 @@ not acknowledged, but a proxy acknowledges for a server that is gone.
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
 import time
@@ -19,7 +20,7 @@ import psycopg2.extensions
 CALL_SECONDS = 35.0
 """What one call may take: more than the server lets a statement take, less than a lease."""
 
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 0.5
 
 
 class Connection(psycopg2.extensions.connection):
@@ -42,6 +43,10 @@ class Connection(psycopg2.extensions.connection):
         """Closes it."""
         super().close()
         self._socket.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_socket"):
+            self._socket.close()
 
     def commit(self) -> None:
         """Commits."""
@@ -69,18 +74,19 @@ class Cursor(psycopg2.extensions.cursor):
 
 
 class _Watch:
-    """Looks once a second which calls have taken too long; one thread for the process."""
+    """Looks twice a second which calls have taken too long; one thread for the process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._deadlines: dict[int, tuple[float, Connection]] = {}
+        self._began: dict[int, tuple[float, Connection]] = {}
         self._thread: threading.Thread | None = None
+        self.end = math.inf
 
     @contextmanager
     def call(self, connection: Any) -> Iterator[None]:
         """Cuts the connection if the body has not ended in time."""
         with self._lock:
-            self._deadlines[id(connection)] = time.monotonic() + CALL_SECONDS, connection
+            self._began[id(connection)] = time.monotonic(), connection
             if self._thread is None:
                 self._thread = threading.Thread(target=self._look, name="calls", daemon=True)
                 self._thread.start()
@@ -88,15 +94,24 @@ class _Watch:
             yield
         finally:
             with self._lock:
-                self._deadlines.pop(id(connection), None)
+                self._began.pop(id(connection), None)
 
     def _look(self) -> None:
         while True:
             time.sleep(LOOK_SECONDS)
             with self._lock:
-                for deadline, connection in self._deadlines.values():
-                    if time.monotonic() > deadline:
+                now = time.monotonic()
+                for began, connection in self._began.values():
+                    if now > min(began + CALL_SECONDS, self.end):
                         connection.cut()
 
 
 _WATCH = _Watch()
+
+
+def end_calls(at: float = math.inf) -> None:
+    """Lets no call of this process last beyond a time, of `time.monotonic`.
+
+    For a process that has been told to end; the default takes it back.
+    """
+    _WATCH.end = at

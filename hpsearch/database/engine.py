@@ -182,19 +182,23 @@ def make_engine(url: sa.URL, *, pool_size: int = 2) -> sa.Engine:
     statement or an idle transaction; a server that does not answer at all is given up after 35 s.
     It holds at most `pool_size` connections.
     """
-    options = {key: value for key, value in _CONNECT.items() if key not in url.query}
-    bounded = {"connection_factory": Connection, "cursor_factory": Cursor}
     engine = sa.create_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
         pool_pre_ping=True,
-        connect_args={**options, **bounded},
+        connect_args=connect_arguments(url),
     )
     # First of all listeners: SQLAlchemy takes the isolation that it finds for the default.
     sa.event.listen(engine, "connect", _pin, insert=True)
     sa.event.listen(engine, "handle_error", _leave_read_only)
     return engine
+
+
+def connect_arguments(url: sa.URL) -> dict[str, Any]:
+    """Returns what makes a connection of psycopg2 end each wait; what the URL says stands."""
+    options = {key: value for key, value in _CONNECT.items() if key not in url.query}
+    return {**options, "connection_factory": Connection, "cursor_factory": Cursor}
 
 
 def _leave_read_only(context: sa.engine.ExceptionContext) -> None:

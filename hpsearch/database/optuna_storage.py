@@ -17,6 +17,7 @@ from optuna.storages import BaseStorage, RDBStorage, get_storage
 from sqlalchemy import orm
 from sqlalchemy.pool import NullPool
 
+from hpsearch.database.engine import connect_arguments
 from hpsearch.database.optuna_rows import set_system_attribute
 
 
@@ -47,7 +48,10 @@ class OptunaStorage:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._rdb = _Storage(
                 url.replace("{", "{{").replace("}", "}}"),
-                engine_kwargs={"poolclass": NullPool},
+                engine_kwargs={
+                    "poolclass": NullPool,
+                    "connect_args": connect_arguments(engine.url),
+                },
             )
         self._rdb.engine.dispose()
         self._rdb.engine = engine

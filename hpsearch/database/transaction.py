@@ -26,13 +26,10 @@ _CREATION_LOCK = 7_264_101
 
 @contextmanager
 def _creation_lock(engine: sa.Engine) -> Iterator[None]:
-    key = {"key": _CREATION_LOCK}
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), key)
-        try:
-            yield
-        finally:
-            connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), key)
+    # Of a transaction, so that the server ends it when this host vanishes.
+    with engine.begin() as connection:
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CREATION_LOCK})
+        yield
 
 
 def upgrade_tables(engine: sa.Engine) -> tuple[str | None, str]:
@@ -51,6 +48,8 @@ class Database:
     Attributes:
       engine: its connections.
       may_write: whether this role may change anything; a viewer's may not.
+      patient: whether a transaction waits for a database that is away when it begins; a worker
+        has its own way of waiting.
     """
 
     def __init__(self, url: sa.URL, *, on_wait: Callable[[str], None] | None = None) -> None:
@@ -67,22 +66,31 @@ class Database:
         """
         self.engine = make_engine(url)
         self._on_wait = on_wait
+        self.patient = True
         wait_for(self.engine, settings().db_wait_seconds, on_wait=on_wait)
         self._optuna = self.retrying(self._open)
-        with self.engine.connect() as connection:
-            self.may_write = may_write(connection)
+        self.may_write = self.retrying(self._may_write)
 
     def _open(self) -> OptunaStorage:
-        with _creation_lock(self.engine):
-            storage = OptunaStorage(self.engine)
-            with self.engine.connect() as connection:
-                found, known = current_version(connection), known_versions()
-            if found is None:
-                migrate(self.engine)
-            elif found != known[0]:
-                error = OldDatabase if found in known else NewDatabase
-                raise error(found=found, head=known[0])
-        return storage
+        found, known = self._version(), known_versions()
+        if found is None:
+            with _creation_lock(self.engine):
+                storage = OptunaStorage(self.engine)
+                if self._version() is None:
+                    migrate(self.engine)
+            return storage
+        if found != known[0]:
+            error = OldDatabase if found in known else NewDatabase
+            raise error(found=found, head=known[0])
+        return OptunaStorage(self.engine)
+
+    def _version(self) -> str | None:
+        with self.engine.connect() as connection:
+            return current_version(connection)
+
+    def _may_write(self) -> bool:
+        with self.engine.connect() as connection:
+            return may_write(connection)
 
     @property
     def optuna(self) -> BaseStorage:
@@ -92,14 +100,21 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
         """Yields a connection in a transaction that commits at the end or rolls back."""
-        with self.engine.begin() as connection:
+        with self._connect() as connection, connection.begin():
             yield connection
+
+    def _connect(self) -> sa.Connection:
+        return self.retrying(self.engine.connect) if self.patient else self.engine.connect()
 
     @contextmanager
     def joint_transaction(self) -> Iterator[tuple[sa.Connection, BaseStorage]]:
         """Yields a connection and Optuna's storage, both in the one transaction."""
         try:
-            with self.engine.begin() as connection, self._optuna.joined(connection) as storage:
+            with (
+                self._connect() as connection,
+                connection.begin(),
+                self._optuna.joined(connection) as storage,
+            ):
                 yield connection, storage
         except BaseException:
             self._optuna.drop_cache()

@@ -121,8 +121,10 @@ def test_a_trial_without_a_result_is_not_replayed(command: Command) -> None:
         "def f(*_, **__):\n    raise Diverged(detail='NaN')\n"
     )
     said = command(
-        *("launch", "--objective", "bad:f", "--space", "sphere", "--trials", "1", "--study", "s")
+        *("launch", "--objective", "bad:f", "--space", "sphere", "--trials", "1", "--study", "s"),
+        status=1,
     )
+    assert "None of the 1 trials" in said and "hpsearch logs 0 --study s" in said
     assert "1 failed by their parameters" in said
     assert "failed: diverged" in command("trials")
     assert "it is fail" in command("replay", "--trial", "0", status=2)

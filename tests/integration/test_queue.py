@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
+from hpsearch import ending
 from hpsearch.base import Measurement, Purpose, TrialResult, seed_of
 from hpsearch.database.engine import normalise_url
 from hpsearch.database.tables import attempts, runs, specs
@@ -146,6 +147,14 @@ def test_a_run_that_failed_by_its_parameters_is_finished_and_never_best(
     assert claim(study, worker_id, uuid.uuid4()) is Nothing.WAIT
 
 
+@pytest.fixture
+def long_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the server seem to have been up for long: it may have been started just now."""
+    text = ending._DEAD.text.replace("pg_postmaster_start_time()", "timestamptz '-infinity'")
+    monkeypatch.setattr(ending, "_DEAD", sa.text(text))
+
+
+@pytest.mark.usefixtures("long_up")
 def test_a_silent_lease_is_taken_back_only_after_the_sweep(
     study: Study, worker_id: uuid.UUID
 ) -> None:
@@ -155,11 +164,59 @@ def test_a_silent_lease_is_taken_back_only_after_the_sweep(
     assert renew(study, held, []) is Standing.HELD
     age(study, held, settings().sweep_seconds + 1)
     reap(study)
-    assert renew(study, held, []) is Standing.LOST
     again = lease(study, add_worker(study))
+    assert renew(study, held, []) is Standing.LOST
     assert (again.run_id, again.number, again.seed) == (held.run_id, 2, held.seed)
 
 
+@pytest.mark.usefixtures("long_up")
+def test_a_lease_that_was_taken_back_is_given_again_while_nobody_has_the_run(
+    study: Study, worker_id: uuid.UUID
+) -> None:
+    held = lease(study, worker_id)
+    age(study, held, settings().sweep_seconds + 1)
+    reap(study)
+    assert scalar(study, "SELECT state FROM hpsearch.runs") == "waiting"
+    assert renew(study, held, []) is Standing.HELD
+    assert scalar(study, "SELECT state FROM hpsearch.runs") == "leased"
+    assert accept(study, held.attempt_id, RESULT, 1.0, [])
+    assert scalar(study, "SELECT count(*) FROM hpsearch.attempts") == 1
+
+
+def test_nobody_is_taken_for_dead_right_after_the_server_started(
+    study: Study, worker_id: uuid.UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = lease(study, worker_id)
+    age(study, held, settings().sweep_seconds + 1)
+    text = ending._DEAD.text.replace("pg_postmaster_start_time()", "clock_timestamp()")
+    monkeypatch.setattr(ending, "_DEAD", sa.text(text))
+    reap(study)
+    assert renew(study, held, []) is Standing.HELD
+
+
+def test_a_study_without_any_result_stops_after_failures_in_a_row(
+    make_study: MakeStudy,
+) -> None:
+    study = make_study(target=100)
+    worker_id = add_worker(study)
+    for _ in range(ending.MAX_FAILED_IN_ROW):
+        fail(study, lease(study, worker_id).attempt_id, "diverged", "")
+    assert claim(study, worker_id, uuid.uuid4()) is Nothing.STOPPED
+    assert "no result; the last one failed: diverged" in str(
+        scalar(study, "SELECT stop FROM hpsearch.specs")
+    )
+
+
+def test_a_study_with_a_result_goes_on_over_failures(make_study: MakeStudy) -> None:
+    study = make_study(target=100)
+    worker_id = add_worker(study)
+    accept(study, lease(study, worker_id).attempt_id, RESULT, 1.0, [])
+    for _ in range(2 * ending.MAX_FAILED_IN_ROW):
+        fail(study, lease(study, worker_id).attempt_id, "diverged", "")
+    assert isinstance(claim(study, worker_id, uuid.uuid4()), Lease)
+
+
+@pytest.mark.usefixtures("long_up")
 def test_a_zombies_result_is_refused_once_the_run_went_on(
     study: Study, worker_id: uuid.UUID
 ) -> None:

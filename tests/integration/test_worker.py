@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,16 +17,18 @@ import pytest
 import sqlalchemy as sa
 
 from hpsearch.attempt_log import AttemptLog
+from hpsearch.database.transaction import Database
 from hpsearch.process import ChildProcess
 from hpsearch.settings import settings
+from hpsearch.spool import Delivery, keep
 from hpsearch.study import Study
 from hpsearch.worker import Worker
 from tests.integration.conftest import MakeStudy, scalar
 
 BAD = """
-import ctypes, os, signal, subprocess, sys, time
+import ctypes, dataclasses, gc, os, signal, subprocess, sys, time
 from hpsearch.base import Measurement, TrialResult
-from hpsearch.exceptions import Diverged
+from hpsearch.exceptions import Diverged, MissingExtra
 
 
 def point(seconds, last=False):
@@ -51,6 +56,13 @@ def text(*_, **__): return result("12")
 def odd_metrics(*_, **__): return result(2.0, {"level": float("nan"), "name\\0": 1.0, "good": 3.0})
 
 
+def sometimes(*_, **__):
+    if os.path.exists("seen"):
+        raise MissingExtra(what="it", package="p", extra="e")
+    open("seen", "w").close()
+    return result()
+
+
 def hang_at_start(*_, **__):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(600)
@@ -70,7 +82,32 @@ def flood(*_, **__):
 
 def with_grandchild(*_, **__):
     subprocess.Popen(["sleep", "987654"])
+    subprocess.Popen(["sleep", "987654"], start_new_session=True)
     return result()
+
+
+def say(text):
+    pipe = next(o for o in gc.get_objects() if type(o).__name__ == "_Pipe")
+    print(text, file=pipe._writing)
+    pipe._writing.flush()
+    time.sleep(60)
+
+
+def garbage(*_, **__): say("this is no JSON")
+def no_object(*_, **__): say("[1, 2]")
+def unknown(*_, **__): say('{"type": "greetings"}')
+def odd_point(*_, report, **__): report(point(float("nan")))
+def odd_cpu(*_, **__): return dataclasses.replace(result(), cpu_seconds=float("nan"))
+def no_metrics(*_, **__): return result(2.0, None)
+def huge(*_, **__): return dataclasses.replace(result(), num_timesteps=10**400)
+def surrogate(*_, **__): raise RuntimeError("file " + chr(0xDCE4) + " is broken")
+
+
+def killed_with_a_fork(*_, report, **__):
+    report(point(0.0))
+    if os.fork() == 0:
+        time.sleep(600)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class HangAtExit:
@@ -124,6 +161,15 @@ def run_state(study: Study) -> tuple[str, ...]:
         ("nothing", "failed", "invalid_result"),
         ("text", "failed", "invalid_result"),
         ("odd_metrics", "finished", ""),
+        ("garbage", "lost", "crashed:protocol"),
+        ("no_object", "lost", "crashed:protocol"),
+        ("unknown", "lost", "crashed:protocol"),
+        ("odd_point", "lost", "crashed:protocol"),
+        ("odd_cpu", "failed", "invalid_result"),
+        ("no_metrics", "finished", ""),
+        ("huge", "failed", "invalid_result"),
+        ("surrogate", "lost", "crashed:RuntimeError"),
+        ("killed_with_a_fork", "lost", "crashed:SIGKILL"),
         ("flood", "finished", ""),
     ],
 )
@@ -240,6 +286,104 @@ def test_a_signal_releases_the_lease_within_five_seconds_and_is_not_counted(
     assert run_state(study)[:2] == ("waiting", "SIGTERM")
     assert scalar(study, "SELECT state FROM hpsearch.attempts") == "preempted"
     assert scalar(study, "SELECT count(*) FROM hpsearch.workers WHERE left_at IS NULL") == 0
+
+
+def test_a_signal_to_all_processes_of_a_job_is_a_preemption(make_study: MakeStudy) -> None:
+    study = make_study(target=1, budget="60s", settings={"seconds": "60"})
+
+    def interrupt() -> None:
+        eventually(lambda: scalar(study, "SELECT count(*) FROM hpsearch.measurements"), 30)
+        for child in psutil.Process().children():
+            if "hpsearch.child" in " ".join(_command(child)):
+                child.terminate()
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    assert Worker(study, say=lambda _: None).work() == 128 + signal.SIGTERM
+    thread.join()
+    assert run_state(study)[:2] == ("waiting", "SIGTERM")
+    assert scalar(study, "SELECT state FROM hpsearch.attempts") == "preempted"
+
+
+def test_a_signal_is_obeyed_while_the_database_stands_still(
+    make_study: MakeStudy, database: Database
+) -> None:
+    study = make_study(target=1, budget="60s", settings={"seconds": "60"})
+    command = [sys.executable, "-m", "hpsearch", "worker", "--study", study.name]
+    url = database.engine.url.render_as_string(hide_password=False)
+    variables = {"HPSEARCH_STORAGE": url, "HPSEARCH_RENEW_SECONDS": "0.2"}
+    with subprocess.Popen(command, env={**os.environ, **variables}) as worker:
+        eventually(lambda: scalar(study, "SELECT count(*) FROM hpsearch.measurements"), 30)
+        with database.transaction() as connection:
+            # The lease cannot be given back while somebody holds the study's row.
+            connection.execute(sa.text("SELECT FROM hpsearch.specs FOR UPDATE"))
+            began = time.monotonic()
+            worker.terminate()
+            assert worker.wait(20) == 128 + signal.SIGTERM
+            assert time.monotonic() - began < 6
+
+
+def test_a_spool_file_that_cannot_be_delivered_stops_nobody(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    study = make_study(target=1, settings={"seconds": "0.05"})
+    folder = settings().data_dir / "spool" / f"study-{study.id}-{study.spec.fingerprint}"
+    folder.mkdir(parents=True)
+    (folder / "torn.json").write_text('{"attempt_id": ')
+    unknown = Delivery(
+        attempt_id=uuid.uuid4(), result=None, value=None, reason="diverged", detail="",
+        curve=[], log_tail="",
+    )  # fmt: skip
+    keep(study, unknown)
+    said = work(study)
+    assert [line for line in said if "torn.bad" in line]
+    assert [line for line in said if f"{unknown.attempt_id}.bad" in line]
+    assert study.trial(0).value is not None
+    assert not list(folder.glob("*.json"))
+
+
+def test_a_child_that_died_while_it_waited_costs_no_attempt(
+    make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = make_study(target=2, settings={"seconds": "0.05"})
+    worker = Worker(study, say=lambda _: None)
+    original = worker._wait_for_disk
+
+    def kill_the_idle_child() -> None:
+        if worker._child is not None:
+            os.kill(worker._child.group, signal.SIGKILL)
+            eventually(worker._child.has_ended)
+        original()
+
+    monkeypatch.setattr(worker, "_wait_for_disk", kill_the_idle_child)
+    assert worker.work() == 0
+    assert scalar(study, "SELECT count(*) FROM hpsearch.attempts") == 2
+
+
+def test_a_worker_that_fails_itself_leaves_no_lease(
+    make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = make_study(target=1)
+
+    def broken(*_: object, **__: object) -> None:
+        raise OSError("no more files")
+
+    monkeypatch.setattr("hpsearch.worker.AttemptLog", broken)
+    with pytest.raises(OSError, match="no more files"):
+        work(study)
+    assert run_state(study)[:2] == ("waiting", "worker:OSError")
+
+
+def test_a_machine_that_cannot_run_what_others_can_declines(
+    bad: Path, make_study: MakeStudy
+) -> None:
+    study = make_study(target=2, objective="faulty:sometimes", space="sphere")
+    said = work(study)
+    assert said[-1].endswith("leaving") and "declined" in said[-1]
+    assert scalar(study, "SELECT stop FROM hpsearch.specs") is None
+    assert scalar(study, "SELECT count(*) FROM hpsearch.runs WHERE state = 'waiting'") == 1
 
 
 def test_a_stop_now_ends_the_run_and_a_later_worker_makes_it(
