@@ -18,6 +18,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -60,9 +61,8 @@ def main() -> None:
     stock: dict[str, str] = {}
     with server() as data:
         if args.soak:
-            with bench(data, 0) as made:
-                rows_processes.soak(made, args.soak, args.soak_trials)
-            seen["soak"] = "pass"
+            soak = partial(rows_processes.soak, seconds=args.soak, target=args.soak_trials)
+            seen["soak"] = attempt(data, 0, soak)
             numbers = []
         for number in numbers:
             row = ROWS[number]

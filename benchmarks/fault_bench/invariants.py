@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING
 
 import psutil
@@ -21,6 +22,7 @@ def check_all(bench: Bench, target: int) -> None:
     Raises:
       Missed: names the invariant and what was seen.
     """
+    _acknowledged_are_there(bench)
     _results_counted_once(bench)
     _no_dead_lease(bench)
     _numbers_contiguous(bench)
@@ -31,6 +33,16 @@ def check_all(bench: Bench, target: int) -> None:
     _no_secret(bench)
     tracebacks = [p.log.name for p in bench.processes if "Traceback" in p.text]
     expect(not tracebacks, f"a traceback on a terminal: {tracebacks}")
+
+
+def _acknowledged_are_there(bench: Bench) -> None:
+    values = dict(bench.query("SELECT trial_number, value FROM hpsearch.runs"))
+    for process in bench.processes:
+        # What a worker says once the result is accepted.
+        for number, said in re.findall(r"trial (\d+): (\S+) after \d+ timesteps", process.text):
+            value = values.get(int(number))
+            seen = "nothing" if value is None else f"{value:.4g}"
+            expect(seen == said, f"I1: trial {number} was {said} to its worker, and is {seen}")
 
 
 def _results_counted_once(bench: Bench) -> None:

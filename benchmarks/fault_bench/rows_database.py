@@ -89,6 +89,25 @@ def long_outage(bench: Bench) -> None:
 
 
 @row(
+    45,
+    "Postgres down longer than the lease, three workers train",
+    "no attempt lost: nobody had taken their runs",
+)
+def all_at_work(bench: Bench) -> None:
+    """Stops the server for longer than lease and sweep while all that work go on training."""
+    bench.create(3, seconds=9.0, budget="60s")
+    workers = [bench.worker() for _ in range(3)]
+    at_work = "SELECT count(DISTINCT attempt_id) FROM hpsearch.measurements"
+    bench.until(lambda: bench.query(at_work) == [3], 30, "three runs at work")
+    restart(bench, signal.SIGINT, LEASE + SWEEP + 1)
+    for worker in workers:
+        expect(worker.wait() == 0, worker.text[-300:])
+    bench.check(3)
+    states = bench.query("SELECT state FROM hpsearch.attempts")
+    expect(states == ["accepted"] * 3, f"attempts are {states}")
+
+
+@row(
     7,
     "Postgres down when a worker starts",
     "backoff up to the wait, then exit 69, one line",

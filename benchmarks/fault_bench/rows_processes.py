@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import psutil
@@ -257,14 +259,29 @@ def sigterm(bench: Bench) -> None:
 
 @row(28, "every run fails for the same reason", "a breaker stops the study, the reason is shown")
 def breaker(bench: Bench) -> None:
-    """Launches an objective that cannot run."""
-    (bench.folder / "broken.py").write_text("def f(*_, **__):\n    raise RuntimeError('no GPU')\n")
-    said = bench.command(
-        *("launch", "--objective", "broken:f", "--space", "sphere", "--study", "s"), status=1
+    """Launches an objective that cannot run, one that gives nothing, and few trials of that."""
+    (bench.folder / "broken.py").write_text(
+        "def f(*_, **__):\n    raise RuntimeError('no GPU')\ndef g(*_, **__):\n    return None\n"
+        "def h(*_, **__):\n    from hpsearch.exceptions import Diverged\n"
+        "    raise Diverged(detail='NaN')\n"
     )
-    expect("crashed:RuntimeError" in said, f"the reason is not shown: {said[-300:]}")
-    n_runs = bench.query("SELECT count(*) FROM hpsearch.runs WHERE state = 'lost'")[0]
-    expect(n_runs == 5, f"stopped after {n_runs} runs")
+    for name, reason, state, n in (
+        ("f", "crashed:RuntimeError", "lost", 5),
+        ("g", "crashed:TypeError", "lost", 5),
+        ("h", "diverged", "failed", 10),
+    ):
+        launch = ("launch", "--objective", f"broken:{name}", "--space", "sphere", "--study", name)
+        said = bench.command(*launch, status=1)
+        expect(reason in said, f"{name}: the reason is not shown: {said[-300:]}")
+        query = (
+            "SELECT count(*) FROM hpsearch.runs JOIN studies USING (study_id) "
+            "WHERE study_name = :name AND state = :state"
+        )
+        n_runs = bench.query(query, name=name, state=state)[0]
+        expect(n_runs == n, f"{name}: stopped after {n_runs} runs")
+    launch = ("launch", "--objective", "broken:h", "--space", "sphere", "--study", "few")
+    said = bench.command(*launch, "--trials", "3", status=1)
+    expect("None of the 3 trials" in said, f"three failures look like a success: {said[-300:]}")
 
 
 @row(36, "the machine is suspended in the middle of a run", "discarded as preempted, not counted")
@@ -313,6 +330,34 @@ def other_code(bench: Bench) -> None:
     marked = bench.command("show", "2")
     expect("other code" in marked, "the run is not marked")
     bench.check(3)
+
+
+@row(43, "SIGTERM to every process of a job", "preempted and not counted, exit 143", quick=True)
+def whole_job(bench: Bench) -> None:
+    """Ends a worker and its training process in the same moment, the child first."""
+    bench.create(1, seconds=30.0, budget="60s")
+    worker = bench.worker()
+    bench.until(lambda: leased(bench), 20, "a run at work")
+    for process in (*worker.children, psutil.Process(worker.process.pid)):
+        process.terminate()
+    expect(worker.wait(10) == 143, worker.text[-300:])
+    states = bench.query("SELECT state FROM hpsearch.attempts")
+    expect(states == ["preempted"], f"attempts are {states}")
+
+
+@row(44, "nobody reads what a worker prints any more", "no attempt lost", quick=True)
+def unread(bench: Bench) -> None:
+    """Closes a worker's output before it begins, while it works, and lets it be full."""
+    bench.create(6, seconds=0.2)
+    command = f"{sys.executable} -m hpsearch worker --study s"
+    for number, shell in enumerate((f"{command} 2>&1 | head -1", f"{command} >&- 2>&-",
+                                    f"{command} >/dev/full 2>&1")):  # fmt: skip
+        bench.query("UPDATE hpsearch.specs SET target = :target", target=2 * number + 2)
+        subprocess.run(["bash", "-c", shell], env=bench.environment, timeout=60,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    bench.check(6)
+    states = bench.query("SELECT state FROM hpsearch.attempts")
+    expect(states == ["accepted"] * 6, f"attempts are {states}")
 
 
 def soak(bench: Bench, seconds: float, target: int) -> None:

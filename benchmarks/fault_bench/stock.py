@@ -177,14 +177,35 @@ def bare_url(bench: Bench) -> None:
     expect(process.wait(60) == 0, process.text.strip().splitlines()[-1][:120])
 
 
+def clocks(bench: Bench) -> None:
+    """Row 13: two zones."""
+    for zone in ("Asia/Tokyo", "America/Lima"):
+        worker(bench, 4, seconds=0.1, TZ=zone).wait(60)
+    skew = bench.query(
+        "SELECT max(abs(extract(epoch FROM datetime_complete - timezone('UTC', now()))))::float "
+        "FROM trials"
+    )[0]
+    expect(skew < 300, f"times differ from the server's by up to {skew / 3600:.0f} hours")
+
+
+def other_popsize(bench: Bench) -> None:
+    """Row 20: resumed with another popsize."""
+    worker(bench, 3, seconds=0.1).wait(60)
+    resumed = worker(bench, 6, seconds=0.1, POPSIZE="8")
+    expect(resumed.wait(60) != 0, "another popsize was accepted without a word")
+
+
 STOCK: dict[int, Callable[[Bench], None]] = {
     1: kill_worker,
+    2: kill_worker,
     4: restart,
     8: lost_acknowledgement,
     11: zombie,
+    13: clocks,
     14: isolation,
     18: waste,
     19: same_seed,
+    20: other_popsize,
     22: planted,
     23: infinite,
     27: sigterm,

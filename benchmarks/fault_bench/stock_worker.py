@@ -51,7 +51,9 @@ def main() -> None:
         grace_period=GRACE,
         heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=3),
     )
-    sampler = optuna.samplers.CmaEsSampler(seed=seed, popsize=4, n_startup_trials=1)
+    sampler = optuna.samplers.CmaEsSampler(
+        seed=seed, popsize=int(os.environ.get("POPSIZE", "4")), n_startup_trials=1
+    )
     study = optuna.create_study(
         study_name="s", storage=storage, sampler=sampler, direction="maximize", load_if_exists=True
     )
