@@ -32,17 +32,22 @@ class Link:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         self.swallows = False
+        self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        """Takes no more connections."""
-        self._listening.close()
+        """Ends all connections, and takes no more."""
+        for each in (self._listening, *self._open):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listening.accept()
                 far = socket.create_connection(("127.0.0.1", self._port))
+                self._open += [near, far]
                 for pair in ((near, far), (far, near)):
                     threading.Thread(target=self._pump, args=pair, daemon=True).start()
 
@@ -71,7 +76,11 @@ def half_open(bench: Bench) -> None:
     bench.environment["HPSEARCH_LEASE_SECONDS"] = "15"
     bench.create(N_RUNS, seconds=1.5)
     assert bench.url.port
-    link = Link(bench.url.port)
+    with contextlib.closing(Link(bench.url.port)) as link:
+        _swallow(bench, link)
+
+
+def _swallow(bench: Bench, link: Link) -> None:
     url = bench.url.set(port=link.port).render_as_string(hide_password=False)
     worker = bench.worker(fault="calls:2", HPSEARCH_STORAGE=url)
     bench.until(lambda: leased(bench), 20, "a run at work")
@@ -79,7 +88,6 @@ def half_open(bench: Bench) -> None:
     time.sleep(3)
     link.swallows = False
     all_accepted(bench, worker)
-    link.close()
 
 
 @row(39, "the server turns read-only for 3 s, mid-training", "no attempt lost", quick=True)
