@@ -1,4 +1,4 @@
-"""How an attempt ends, and what that means for its run: accept, fail, release, expire.
+"""How an attempt ends, and what that means for its run: accept, fail, release.
 
 Each verb is one transaction under the study's lock. The attempt's id is the fencing token: what
 arrives for a run that went on without this attempt is recorded as superseded, and a verb that is
@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from hpsearch.base import Measurement, Purpose, TrialResult
+from hpsearch.curve import store_curve, thinned
 from hpsearch.database.optuna_rows import finish_trial
 from hpsearch.database.tables import attempts, runs, specs
 from hpsearch.exceptions import StudyGone
@@ -26,7 +27,6 @@ from hpsearch.study import Study
 
 MAX_LOST_IN_ROW = 5
 MAX_FAILED_IN_ROW = 10
-MAX_INTERMEDIATE_VALUES = 50
 
 now = sa.func.clock_timestamp()
 
@@ -88,7 +88,7 @@ def accept(
         # What needs no lock comes before it: the other workers wait for this one.
         store_curve(connection, attempt_id, curve)
         row = lock_study(connection, study)
-        run = _run_of(connection, attempt_id)
+        run = run_of(connection, attempt_id)
         if run.attempt_state != "leased" and run.state != "waiting":
             return bool(run.attempt_state == "accepted")
         check(connection)
@@ -123,7 +123,7 @@ def fail(
     """
     with study.database.transaction() as connection:
         row = lock_study(connection, study)
-        run = _run_of(connection, attempt_id)
+        run = run_of(connection, attempt_id)
         if run.attempt_state != "leased" and run.state != "waiting":
             return bool(run.attempt_state == "failed")
         place = _tell(connection, run, row.told, TrialState.FAIL, {"failure": reason})
@@ -150,7 +150,7 @@ def release(
     """Ends an attempt without a result: the run waits for another one, or is given up."""
     with study.database.transaction() as connection:
         lock_study(connection, study)
-        _release(connection, study, attempt_id, end, reason, detail, log_tail)
+        release_locked(connection, study, attempt_id, end, reason, detail, log_tail)
 
 
 def supersede(study: Study, attempt_id: uuid.UUID) -> None:
@@ -180,96 +180,13 @@ _STOP_FIRST = sa.text("""
 """)
 
 
-def lease_again(connection: sa.Connection, study: Study, attempt_id: uuid.UUID) -> bool:
-    """Gives a lost attempt its run back, if that waits for somebody; returns whether it did."""
-    lock_study(connection, study)
-    run = connection.execute(_RUN_OF, {"attempt": attempt_id}).one_or_none()
-    if run is None or (run.attempt_state, run.state) != ("lost", "waiting"):
-        return False
-    connection.execute(_LEASE_AGAIN, {"attempt": attempt_id, "run": run.id})
-    return True
-
-
-_LEASE_AGAIN = sa.text("""
-    WITH run AS (
-        UPDATE hpsearch.runs SET state = 'leased', attempt_id = :attempt WHERE id = :run
-    )
-    UPDATE hpsearch.attempts
-    SET state = 'leased', reason = NULL, detail = NULL, ended_at = NULL WHERE id = :attempt
-""")
-
-
-def reap(study: Study) -> None:
-    """Takes back the leases of dead workers."""
-    with study.database.transaction() as connection:
-        lock_study(connection, study)
-        expire(connection, study)
-
-
-def reap_dead(study: Study) -> None:
-    """Takes back the leases of dead workers, locking nothing where there are none."""
-    with study.database.transaction() as connection:
-        dead = _dead(connection, study)
-    if dead:
-        reap(study)
-
-
-def expire(connection: sa.Connection, study: Study) -> None:
-    """Takes back the leases that ended a sweep ago by the database's clock."""
-    for attempt_id in _dead(connection, study):
-        reason = "no sign of the worker until its lease ended"
-        _release(connection, study, attempt_id, End.LOST, reason, "", None)
-
-
-def _dead(connection: sa.Connection, study: Study) -> Sequence[uuid.UUID]:
-    keys = {"study": study.id, "sweep": settings().sweep_seconds}
-    return connection.execute(_DEAD, keys).scalars().all()
-
-
-# Who lives renews within a sweep after the server is back, and must not be taken for dead then.
-_DEAD = sa.text("""
-    SELECT attempt.id FROM hpsearch.attempts AS attempt
-    JOIN hpsearch.runs AS run ON run.id = attempt.run_id
-    WHERE run.study_id = :study AND attempt.state = 'leased'
-      AND greatest(attempt.expires_at, pg_postmaster_start_time())
-        + make_interval(secs => :sweep) < clock_timestamp()
-""")
-
-
 def stored(text: str) -> str:
     """Returns `text` as Postgres can store it: with no NUL and no lone surrogate."""
     encodable = text.encode("utf-8", "replace").decode("utf-8")
     return encodable.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def store_curve(
-    connection: sa.Connection, attempt_id: uuid.UUID, curve: Sequence[Measurement]
-) -> None:
-    """Stores measurements; those stored already stay as they are."""
-    if curve:
-        columns = {
-            "train_seconds": [point.train_seconds for point in curve],
-            "num_timesteps": [point.num_timesteps for point in curve],
-            "n_updates": [point.n_updates for point in curve],
-            "mean_return": [point.mean_return for point in curve],
-            "metrics": [json.dumps(dict(point.metrics)) for point in curve],
-        }
-        connection.execute(_STORE_CURVE, {"attempt": attempt_id, **columns})
-
-
-# One statement for all points; an `INSERT ... VALUES` of several with ON CONFLICT is not.
-_STORE_CURVE = sa.text("""
-    INSERT INTO hpsearch.measurements
-        (attempt_id, train_seconds, num_timesteps, n_updates, mean_return, metrics)
-    SELECT :attempt, * FROM unnest(
-        CAST(:train_seconds AS float[]), CAST(:num_timesteps AS bigint[]),
-        CAST(:n_updates AS bigint[]), CAST(:mean_return AS float[]),
-        CAST(CAST(:metrics AS text[]) AS jsonb[]))
-    ON CONFLICT DO NOTHING
-""")
-
-
-def _run_of(connection: sa.Connection, attempt_id: uuid.UUID) -> sa.Row[Any]:
+def run_of(connection: sa.Connection, attempt_id: uuid.UUID) -> sa.Row[Any]:
     """Returns the run that an attempt is made at, and the attempt's state."""
     return connection.execute(_RUN_OF, {"attempt": attempt_id}).one()
 
@@ -292,16 +209,17 @@ def _end_attempt(
     )
 
 
-def _release(
+def release_locked(
     connection: sa.Connection,
     study: Study,
     attempt_id: uuid.UUID,
     end: End,
     reason: str,
-    detail: str,
-    log_tail: str | None,
+    detail: str = "",
+    log_tail: str | None = None,
 ) -> None:
-    run = _run_of(connection, attempt_id)
+    """Does what `release` does, in a transaction that has locked the study."""
+    run = run_of(connection, attempt_id)
     if run.attempt_state != "leased":
         return
     log = {} if log_tail is None else {"log_tail": log_tail}
@@ -349,7 +267,7 @@ def _tell(
     if run.purpose != Purpose.SEARCH:
         return None
     attributes = {"told_index": told, **attributes}
-    points = _thinned(curve)
+    points = thinned(curve)
     done = finish_trial(
         connection, run.trial_id, state,
         value=value, attributes=attributes, intermediate_values=points,
@@ -422,11 +340,3 @@ def _result_attributes(result: TrialResult) -> dict[str, Any]:
     if contended := result.conditions.get("contended"):
         attributes["contended"] = contended
     return attributes
-
-
-def _thinned(curve: Sequence[Measurement]) -> dict[int, float]:
-    """Returns at most 50 returns of a curve by whole training seconds, the last one among them."""
-    points = {int(p.train_seconds): p.mean_return for p in curve if p.mean_return is not None}
-    steps = list(points)
-    stride = -(-len(steps) // MAX_INTERMEDIATE_VALUES) or 1
-    return {step: points[step] for step in steps[::-1][::stride][::-1]}

@@ -7,8 +7,8 @@ import threading
 
 from hpsearch.attempt_log import AttemptLog
 from hpsearch.base import Measurement
-from hpsearch.ending import reap_dead
 from hpsearch.queue import Lease, Standing, renew
+from hpsearch.reaping import reap_dead
 from hpsearch.settings import settings
 from hpsearch.study import Study
 

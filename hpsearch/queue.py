@@ -1,8 +1,9 @@
 """Runs and their leases: claim, renew, enqueue.
 
-All SQL that locks is here and in `ending`. Each verb is one transaction that first locks the
-study's row, so within a study they happen one after the other. An attempt's id is chosen by the
-worker before it asks, so a claim whose commit's acknowledgement was lost finds its own lease.
+All SQL that locks is here, in `ending` and in `reaping`. Each verb is one transaction that first
+locks the study's row, so within a study they happen one after the other. An attempt's id is chosen
+by the worker before it asks, so a claim whose commit's acknowledgement was lost finds its own
+lease.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from hpsearch.base import Budget, Measurement, Purpose, seed_of
 from hpsearch.comparable import Reference, reference
+from hpsearch.curve import store_curve
 from hpsearch.database.tables import attempts, runs, specs
 from hpsearch.drawing import draw_trial, prepare_drawing
-from hpsearch.ending import expire, lease_again, lock_study, now, store_curve, stored
+from hpsearch.ending import lock_study, now, stored
+from hpsearch.reaping import expire, lease_again
 from hpsearch.settings import settings
 from hpsearch.study import Study
 

@@ -8,17 +8,12 @@ import math
 import os
 import platform
 import shutil
-import signal
-import socket
-import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any, TypeVar
 
 from sqlalchemy.dialects.postgresql import insert
@@ -31,7 +26,6 @@ from hpsearch.base import Purpose
 from hpsearch.code_version import check_code, code_version
 from hpsearch.comparable import contended, marked
 from hpsearch.curve_log import CurveLog, Curves, open_logs
-from hpsearch.database.deadline import end_calls
 from hpsearch.database.tables import workers
 from hpsearch.ending import now
 from hpsearch.exceptions import DatabaseUnavailable, StudyGone
@@ -40,11 +34,11 @@ from hpsearch.keeper import Keeper
 from hpsearch.process import ChildProcess, interpreter_path
 from hpsearch.queue import Lease, Nothing, claim
 from hpsearch.settings import settings
+from hpsearch.signals import Ending
 from hpsearch.study import Study
 
 T = TypeVar("T")
 
-RELEASE_SECONDS = 3.5
 CLOSE_SECONDS = 20.0
 
 
@@ -117,8 +111,7 @@ class Worker:
         self._log = log
         self._say = say
         self._leaving = False
-        self._signal: int | None = None
-        self._release_by = math.inf
+        self._ending = Ending()
         self._child: ChildProcess | None = None
         self._accounts = Accounts(
             study, mixed_devices=allow_mixed_devices, patiently=self._patiently, say=say
@@ -130,7 +123,7 @@ class Worker:
         Returns:
           The exit status: 0, 1 if this machine is not for the study, or 128 + n for signal n.
         """
-        with self._signals():
+        with self._ending:
             self._study.database.retrying(self._join)
             gpu = GpuLease() if self._needs_gpu() else GpuLease({})
             try:
@@ -140,42 +133,7 @@ class Worker:
                     self._child.end()
                 gpu.release()
                 self._leave()
-        return 128 + self._signal if self._signal else status
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Notes signals, also while a call into C lasts; none of it may last much longer then."""
-
-        def note(number: int, _: FrameType | None) -> None:
-            self._noted(number)
-
-        def listen() -> None:
-            while heard := reading.recv(1):
-                if heard[0] in numbers:
-                    self._noted(heard[0])
-            reading.close()
-
-        # Under nohup the terminal may go.
-        wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        numbers = [n for n in wanted if signal.getsignal(n) != signal.SIG_IGN]
-        reading, writing = socket.socketpair()
-        writing.setblocking(False)
-        threading.Thread(target=listen, name="signals", daemon=True).start()
-        before = {number: signal.signal(number, note) for number in numbers}
-        wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(wakeup)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            writing.close()
-            end_calls()
-
-    def _noted(self, number: int) -> None:
-        if self._signal is None:
-            self._signal, self._release_by = number, time.monotonic() + RELEASE_SECONDS
-            end_calls(self._release_by)
+        return 128 + self._ending.signal if self._ending.signal else status
 
     def _join(self) -> None:
         with self._study.database.transaction() as connection:
@@ -206,19 +164,15 @@ class Worker:
                 )
 
         try:
-            self._study.database.retrying(leave, seconds=self._seconds_left())
+            self._study.database.retrying(leave, seconds=self._ending.seconds_left)
         except DatabaseUnavailable as error:
             self._say(str(error))
-
-    def _seconds_left(self) -> float:
-        """Returns how long the database may still stay away while this worker leaves."""
-        return min(RELEASE_SECONDS, max(0.0, self._release_by - time.monotonic()))
 
     def _loop(self) -> int:
         self._accounts.deliver_kept()
         self._leaving = self._accounts.unfit
         idle_since = time.monotonic()
-        while self._signal is None and not self._leaving:
+        while self._ending.signal is None and not self._leaving:
             self._wait_for_disk()
             attempt_id = uuid.uuid4()
             found = self._patiently(
@@ -250,14 +204,14 @@ class Worker:
         """
 
         def give_up() -> bool:
-            return self._signal is not None
+            return self._ending.signal is not None
 
         database = self._study.database
         try:
             return database.retrying(work, seconds=math.inf, give_up=give_up)
         except DatabaseUnavailable:
             try:
-                return database.retrying(work, seconds=self._seconds_left())
+                return database.retrying(work, seconds=self._ending.seconds_left)
             except DatabaseUnavailable as error:
                 self._say(str(error))
                 return None
@@ -266,7 +220,7 @@ class Worker:
         """Waits while the disk of the data folder is nearly full: logs and results need it."""
         said, note = False, ""
         settings().data_dir.mkdir(parents=True, exist_ok=True)
-        while self._signal is None:
+        while self._ending.signal is None:
             free = shutil.disk_usage(settings().data_dir).free / 2**30
             if free >= settings().min_free_gib:
                 if said:
@@ -290,7 +244,7 @@ class Worker:
     def _wait_for_gpu(self, gpu: GpuLease) -> bool:
         """Waits until a GPU is free, where there are any; returns False after a signal."""
         said = False
-        while self._signal is None:
+        while self._ending.signal is None:
             if gpu.take():
                 if gpu.gpu is not None:
                     os.environ["CUDA_VISIBLE_DEVICES"] = gpu.gpu
@@ -308,7 +262,7 @@ class Worker:
 
     def _sleep(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while self._signal is None and time.monotonic() < deadline:
+        while self._ending.signal is None and time.monotonic() < deadline:
             time.sleep(0.05)
 
     def _attempt(self, lease: Lease) -> None:
@@ -337,7 +291,7 @@ class Worker:
         keeper = Keeper(self._study, lease, log)
         curves = Curves(partial(self._open_logs, lease), self._say)
         try:
-            attempt = Attempt(child, keeper, lease, lambda: self._signal, curves.measured)
+            attempt = Attempt(child, keeper, lease, lambda: self._ending.signal, curves.measured)
             outcome = attempt.run(self._request(lease))
         finally:
             keeper.stop()
@@ -352,11 +306,11 @@ class Worker:
         if outcome.result is None:
             said += f"; hpsearch logs {logged(lease)}--study {self._study.name}"
         self._say(f"{name}: {said}" + ("; leaving" if self._leaving else ""))
-        curves.ended(outcome.result, lambda: self._signal is not None)
+        curves.ended(outcome.result, lambda: self._ending.signal is not None)
         if outcome.again:
             self._child = child
         elif outcome.closes:
-            child.end(CLOSE_SECONDS, lambda: self._signal is not None)
+            child.end(CLOSE_SECONDS, lambda: self._ending.signal is not None)
         log.close()
 
     def _judged(self, outcome: Outcome, lease: Lease) -> Outcome:

@@ -27,12 +27,12 @@ from hpsearch.cli.options import (
 from hpsearch.cli.table import headline
 from hpsearch.curve_log import parse_tools
 from hpsearch.duration import format_duration
-from hpsearch.ending import reap
 from hpsearch.exceptions import InvalidValue, NoResult, StudyIncomplete
 from hpsearch.interpreter import default_task
 from hpsearch.launchers.local import gpu_ids
 from hpsearch.process import interpreter_path
 from hpsearch.progress import read_progress
+from hpsearch.reaping import reap
 from hpsearch.report import report_trials
 from hpsearch.samplers.by_name import SAMPLERS
 from hpsearch.spec import Given, Spec, resolve

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from hpsearch.database.engine import storage_url
 from hpsearch.database.transaction import Database
-from hpsearch.ending import reap
 from hpsearch.exceptions import InvalidValue
+from hpsearch.reaping import reap
 from hpsearch.study import Study, open_study
 from hpsearch.worker import OnContention
 

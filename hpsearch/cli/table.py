@@ -12,9 +12,9 @@ from rich.text import Text
 
 from hpsearch.cli.options import err
 from hpsearch.duration import format_duration
-from hpsearch.ending import reap
 from hpsearch.exceptions import DatabaseUnavailable
 from hpsearch.progress import Progress, Running, read_progress
+from hpsearch.reaping import reap
 from hpsearch.settings import settings
 from hpsearch.study import Study
 

@@ -11,13 +11,14 @@ import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from hpsearch import ending
+from hpsearch import ending, reaping
 from hpsearch.base import Measurement, Purpose, TrialResult, seed_of
 from hpsearch.database.engine import normalise_url
 from hpsearch.database.tables import attempts, runs, specs
 from hpsearch.database.transaction import Database
-from hpsearch.ending import End, accept, fail, reap, release, supersede
+from hpsearch.ending import End, accept, fail, release, supersede
 from hpsearch.queue import Lease, Nothing, Standing, claim, enqueue_replays, renew
+from hpsearch.reaping import reap
 from hpsearch.settings import settings
 from hpsearch.study import Study, open_study
 from tests.integration.conftest import MakeStudy, add_worker, scalar
@@ -150,8 +151,8 @@ def test_a_run_that_failed_by_its_parameters_is_finished_and_never_best(
 @pytest.fixture
 def long_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the server seem to have been up for long: it may have been started just now."""
-    text = ending._DEAD.text.replace("pg_postmaster_start_time()", "timestamptz '-infinity'")
-    monkeypatch.setattr(ending, "_DEAD", sa.text(text))
+    text = reaping._DEAD.text.replace("pg_postmaster_start_time()", "timestamptz '-infinity'")
+    monkeypatch.setattr(reaping, "_DEAD", sa.text(text))
 
 
 @pytest.mark.usefixtures("long_up")
@@ -188,8 +189,8 @@ def test_nobody_is_taken_for_dead_right_after_the_server_started(
 ) -> None:
     held = lease(study, worker_id)
     age(study, held, settings().sweep_seconds + 1)
-    text = ending._DEAD.text.replace("pg_postmaster_start_time()", "clock_timestamp()")
-    monkeypatch.setattr(ending, "_DEAD", sa.text(text))
+    text = reaping._DEAD.text.replace("pg_postmaster_start_time()", "clock_timestamp()")
+    monkeypatch.setattr(reaping, "_DEAD", sa.text(text))
     reap(study)
     assert renew(study, held, []) is Standing.HELD
 
