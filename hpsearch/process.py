@@ -57,7 +57,13 @@ def interpreter_path(python: str | None) -> str:
 
 
 class ChildProcess:
-    """One child in a process group of its own; its output goes to a bounded log."""
+    """One child in a process group of its own; its output goes to a bounded log.
+
+    Attributes:
+      log: where its output goes.
+      group: id of the process group, and of what was started: the child or a script around it.
+      pid: id of the child itself; None until it has said hello.
+    """
 
     def __init__(self, log: AttemptLog, *, python: str | None = None) -> None:
         """Starts the child; call it from the main thread, with whose end the kernel ends it.
@@ -94,6 +100,7 @@ class ChildProcess:
         self._pump = threading.Thread(target=self._copy_output, daemon=True)
         self._pump.start()
         self.group = self._process.pid
+        self.pid: int | None = None
 
     def _copy_output(self) -> None:
         assert self._process.stdout
@@ -132,12 +139,21 @@ class ChildProcess:
         data = os.read(self._reading, 1 << 20)
         lines = (self._buffer + data).split(b"\n")
         self._buffer = lines.pop()
-        return [json.loads(line) for line in lines], bool(data)
+        messages = [json.loads(line) for line in lines]
+        for message in messages:
+            if message["type"] == "hello":
+                self.pid = message["pid"]
+        return messages, bool(data)
 
     def print_stacks(self) -> None:
-        """Has the child print where each of its threads is, and waits a moment for that."""
+        """Has the child print where each of its threads is, and waits a moment for that.
+
+        One that has not said hello does not know the signal yet.
+        """
+        if self.pid is None:
+            return
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self.group, signal.SIGUSR1)
+            os.kill(self.pid, signal.SIGUSR1)
         time.sleep(STACK_SECONDS)
 
     def end(self, patience: float = 0.0) -> int:
@@ -147,7 +163,8 @@ class ChildProcess:
           patience: seconds that it may take to end by itself.
 
         Returns:
-          Its exit status as `subprocess` gives it: negative for a signal.
+          Its exit status as `subprocess` gives it: negative for a signal, also where a shell
+          around the child told that its own way.
         """
         deadline = time.monotonic() + patience
         while self._process.poll() is None and time.monotonic() < deadline:
@@ -162,4 +179,5 @@ class ChildProcess:
         assert self._process.stdout
         if not self._pump.is_alive():
             self._process.stdout.close()
-        return status
+        around = self.pid not in (None, self.group)
+        return 128 - status if around and status - 128 in signal.valid_signals() else status
