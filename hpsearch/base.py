@@ -113,11 +113,13 @@ class ActionLimits:
       name: where they come from: a built-in set, a file, a number.
       low: `[action_dim]`.
       high: `[action_dim]`; each above its `low`.
+      joints: `[action_dim]` names that they were measured on; empty if not known.
     """
 
     name: str
     low: tuple[float, ...]
     high: tuple[float, ...]
+    joints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

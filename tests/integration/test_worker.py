@@ -304,7 +304,11 @@ def test_the_interpreter_may_be_a_script_that_stays(
 
 @pytest.mark.parametrize(
     ("objective", "reason"),
-    [("segfault", "crashed:SIGSEGV"), ("leave", "crashed:exit 3"), ("hang_at_start", "hung:start")],
+    [
+        ("segfault", "crashed:SIGSEGV"),
+        ("leave", "crashed:exit 3"),
+        ("hang_at_start", "hung:start"),
+    ],
 )
 def test_how_a_run_ended_is_told_through_such_a_script(
     bad: Path, make_study: MakeStudy, wrapper: str, objective: str, reason: str
