@@ -141,8 +141,8 @@ class ChildProcess:
         self._buffer = lines.pop()
         messages = [json.loads(line) for line in lines]
         for message in messages:
-            if message["type"] == "hello":
-                self.pid = message["pid"]
+            if message.get("type") == "hello":
+                self.pid = int(message["pid"])
         return messages, bool(data)
 
     def print_stacks(self) -> None:
@@ -150,11 +150,10 @@ class ChildProcess:
 
         One that has not said hello does not know the signal yet.
         """
-        if self.pid is None:
-            return
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGUSR1)
-        time.sleep(STACK_SECONDS)
+            if self.pid is not None and os.getpgid(self.pid) == self.group:
+                os.kill(self.pid, signal.SIGUSR1)
+                time.sleep(STACK_SECONDS)
 
     def end(self, patience: float = 0.0) -> int:
         """Waits for the child, then kills whatever is left of its group.
