@@ -17,7 +17,8 @@ RUN apt-get update && apt-get install --yes --no-install-recommends git libgl1 l
 # With GPUs: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 --build-arg JAX=jax[cuda13]
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ARG JAX=jax
-# In an environment of its own: the simulator's packages and hpsearch's must not meet.
+# In an environment of its own: the simulator's packages and hpsearch's must not meet. torch's own
+# index has few versions of what torch needs, so the second line brings those to the constraints.
 RUN --mount=type=bind,source=tests/isaaclab/constraints.txt,target=/constraints.txt \
     python -m venv /opt/isaaclab \
     && /opt/isaaclab/bin/pip install --no-cache-dir --index-url "$TORCH_INDEX" torch==2.13.0 \
@@ -28,8 +29,10 @@ RUN --mount=type=bind,source=tests/isaaclab/constraints.txt,target=/constraints.
     && /opt/isaaclab/bin/pip install --no-cache-dir --no-deps --ignore-requires-python \
        isaaclab==3.0.0 usd-exchange==3.0.1
 RUN --mount=type=bind,from=build,source=/wheel,target=/wheel \
+    --mount=type=bind,source=constraints.txt,target=/constraints.txt \
     python -m venv /opt/hpsearch \
-    && /opt/hpsearch/bin/pip install --no-cache-dir /wheel/hpsearch-*.whl
+    && /opt/hpsearch/bin/pip install --no-cache-dir --constraint /constraints.txt \
+       /wheel/hpsearch-*.whl
 
 ARG UID=1000
 RUN useradd --uid "$UID" --create-home hpsearch \

@@ -87,9 +87,9 @@ class TrialResult:
       ledger: seconds by phase; they sum to the child's part of the attempt's wall time.
       device: what the run trained on, in words.
       conditions: under which it trained, plain JSON values. Those that are looked at:
-        `device_kind`, which results that are compared share; `contended`, a list of reasons why
-        the machine was not the run's own; `calibration_seconds`, how long a fixed piece of work
-        took before.
+        `device_kind`, which results that are compared share, with what simulates after a
+        semicolon where the task tells it; `contended`, a list of reasons why the machine was not
+        the run's own; `calibration_seconds`, how long a fixed piece of work took before.
     """
 
     mean_reward: float
@@ -113,11 +113,13 @@ class ActionLimits:
       name: where they come from: a built-in set, a file, a number.
       low: `[action_dim]`.
       high: `[action_dim]`; each above its `low`.
+      joints: `[action_dim]` names that they were measured on; empty if not known.
     """
 
     name: str
     low: tuple[float, ...]
     high: tuple[float, ...]
+    joints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +196,9 @@ class Task(Protocol):
     whose spaces are known before `make` may tell them at launch by a method `spaces()`, which
     returns those of observations and actions, or None. A task whose episodes change while an
     agent trains (a curriculum) may bring `evaluating(env)`, a context manager in which they do
-    not; `default_metric` names what a study optimises instead of `mean_reward`.
+    not; `default_metric` names what a study optimises instead of `mean_reward`. A task that
+    several engines can simulate may tell by a method `backend(env)` which one does: results of
+    others do not stand beside it.
     """
 
     default_space: str

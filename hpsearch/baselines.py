@@ -10,12 +10,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from hpsearch import plugins
 from hpsearch.base import Purpose
 from hpsearch.database.tables import runs
 from hpsearch.database.transaction import Database
-from hpsearch.exceptions import InvalidFile
+from hpsearch.exceptions import InvalidFile, InvalidValue
 from hpsearch.samplers.space import middle
-from hpsearch.spec import Given, resolve
+from hpsearch.spec import Given, Spec, resolve
 from hpsearch.study import Study, launch_study
 
 
@@ -48,14 +49,33 @@ def open_baseline(
 
     Returns:
       The study, and the hyper-parameters.
+
+    Raises:
+      UsageError: the algorithm does not take the hyper-parameters; nothing was created then.
     """
     spec = resolve(given)
+    if hyperparams is not None:
+        _check(spec, hyperparams)
     name = f"{spec.task}-{purpose}-{spec.algo}-{spec.fingerprint[:6]}"
     study, _ = launch_study(database, given, name=name, target=0)
     if hyperparams is None:
         space = study.spec.search_space()
         hyperparams = space.decode(middle(space))
     return study, hyperparams
+
+
+def _check(spec: Spec, hyperparams: Mapping[str, Any]) -> None:
+    objective = plugins.load("objective", spec.objective)
+    if not isinstance(objective, type):
+        return
+    check = getattr(objective(spec.setup), "check", lambda _: None)
+    try:
+        check(hyperparams)
+    except (TypeError, ValueError) as error:
+        allowed = f"of the types that {spec.algo} takes ({error})"
+        raise InvalidValue(
+            name="a hyper-parameter", value=dict(hyperparams), allowed=allowed
+        ) from error
 
 
 def read_params(path: str) -> dict[str, Any]:
@@ -66,7 +86,7 @@ def read_params(path: str) -> dict[str, Any]:
     """
     try:
         content = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidFile(path=path, problem=str(error)) from error
     if not isinstance(content, dict):
         raise InvalidFile(path=path, problem="it holds no object of hyper-parameters")

@@ -18,6 +18,7 @@ from hpsearch.database.transaction import Database
 from hpsearch.ending import now
 from hpsearch.exceptions import NoSuchLimits, NotLearned
 from hpsearch.objectives.limits import check_limits
+from hpsearch.objectives.tasks.isaaclab_robots import same_task
 from hpsearch.queue import enqueue_runs
 from hpsearch.spec import Given
 from hpsearch.study import Study
@@ -53,21 +54,18 @@ class StoredLimits:
 
     @property
     def limits(self) -> ActionLimits:
-        """The limits alone."""
+        """The limits alone, with the joints' names where they have any."""
         low = tuple(float(joint["low"]) for joint in self.joints)
         high = tuple(float(joint["high"]) for joint in self.joints)
-        return ActionLimits(name=self.name, low=low, high=high)
-
-    def check(self, action_names: Sequence[str]) -> None:
-        """Checks the limits against the joints of a task; see `check_limits`."""
-        names = [joint["name"] for joint in self.joints]
-        known = [] if all(name.isdecimal() for name in names) else names
-        check_limits(self.limits, known, action_names)
+        names = tuple(joint["name"] for joint in self.joints)
+        known = () if all(name.isdecimal() for name in names) else names
+        return ActionLimits(name=self.name, low=low, high=high, joints=known)
 
 
 def default_name(task: str, percentile: float) -> str:
     """Returns the name of a task's limits where none is given."""
-    return f"{task}-p{percentile:g}"
+    # A slash would make it a file's path.
+    return f"{task.replace('/', '-')}-p{percentile:g}"
 
 
 def store(database: Database, found: StoredLimits) -> None:
@@ -105,11 +103,15 @@ def read_stored(database: Database, name: str) -> StoredLimits:
 def find_extracted(
     database: Database, task: str, settings: Mapping[str, str], percentile: float
 ) -> StoredLimits | None:
-    """Returns the limits extracted last for a task with these settings; None if none were."""
+    """Returns the limits extracted last for a task with these settings; None if none were.
+
+    Old and new spellings of an id of Isaac Lab are one task.
+    """
     fitting = [
         each
         for each in list_limits(database)
-        if (each.task, dict(each.settings), each.percentile) == (task, dict(settings), percentile)
+        if same_task(each.task, task)
+        and (dict(each.settings), each.percentile) == (dict(settings), percentile)
     ]
     return max(fitting, key=lambda each: str(each.created_at), default=None)
 
@@ -179,6 +181,6 @@ def store_extraction(
         },
     )
     # Two equal limits, of a joint that never moved, would be no action space.
-    found.check(())
+    check_limits(found.limits, ())
     store(study.database, found)
     return found

@@ -26,6 +26,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,28 @@ _PR_SET_PDEATHSIG = 1
 def _end_with_parent(parent: int, guard: int) -> None:
     """Makes sure that nothing of us outlives the worker, even while C code holds Python's lock.
 
-    The kernel kills this process when the worker dies; a shell at the end of a pipe that nobody
-    writes to kills the rest of the group, the simulator's own processes.
+    The kernel kills this process when its parent dies; a shell at the end of a pipe that nobody
+    writes to kills the whole group when the worker dies. Between worker and child there may be
+    the shell of a script that starts a simulator's Python.
     """
     subprocess.Popen(["/bin/sh", "-c", "read _; kill -9 0"], stdin=guard)
     os.close(guard)
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
+    if parent not in _ancestors():
         os._exit(1)
+
+
+def _ancestors() -> Iterator[int]:
+    """Yields the ids of this process's parent, of that one's parent, and so on."""
+    pid = os.getppid()
+    while pid > 0:
+        yield pid
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return
+        # After the name, which may hold anything: the state, then the parent.
+        pid = int(stat.rpartition(")")[2].split()[1])
 
 
 class _Pipe:
@@ -154,7 +169,7 @@ def main(parent: int, reading: int, writing: int, guard: int) -> None:
     """Makes runs for a worker.
 
     Args:
-      parent: process id of the worker; this process ends with it.
+      parent: process id of the worker, an ancestor of this process, which ends with it.
       reading: descriptor of the pipe from the worker.
       writing: descriptor of the pipe to it.
       guard: descriptor of a pipe that ends with the worker.

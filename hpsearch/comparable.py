@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from hpsearch.base import TrialResult
 from hpsearch.exceptions import OtherDevice
+from hpsearch.objectives.device import of_kind
 from hpsearch.study import Study
 
 SLOWER = 1.5
@@ -39,7 +40,9 @@ def reference(connection: sa.Connection, study: Study) -> Reference:
     fixed = study.spec.device_kind
     if first is None:
         return Reference(device_kind=fixed, calibration_seconds=None)
-    return Reference(device_kind=fixed or first.kind, calibration_seconds=first.seconds)
+    # The first result may also say what simulated.
+    kind = first.kind if fixed is None or of_kind(first.kind, fixed) else fixed
+    return Reference(device_kind=kind, calibration_seconds=first.seconds)
 
 
 _FIRST = sa.text("""
@@ -59,8 +62,10 @@ def check_device(connection: sa.Connection, study: Study, result: TrialResult) -
       OtherDevice: names both.
     """
     here = result.conditions.get("device_kind")
-    kind = None if here is None else reference(connection, study).device_kind
-    if kind is not None and kind != here:
+    if here is None:
+        return
+    kind = reference(connection, study).device_kind
+    if kind is not None and not of_kind(here, kind):
         raise OtherDevice(kind=kind, here=here)
 
 

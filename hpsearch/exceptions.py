@@ -130,7 +130,7 @@ class NotASearchSpace(UsageError):
 
 
 class UnknownHyperparam(UsageError):
-    """The search space gives {name!r}, which {algo} does not take. It takes: {known}."""
+    """{algo} does not take the hyper-parameter {name!r}. It takes: {known}."""
 
 
 class OtherDevice(UsageError):

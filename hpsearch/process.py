@@ -62,7 +62,13 @@ def interpreter_path(python: str | None) -> str:
 
 
 class ChildProcess:
-    """One child in a process group of its own; its output goes to a bounded log."""
+    """One child in a process group of its own; its output goes to a bounded log.
+
+    Attributes:
+      log: where its output goes.
+      group: id of the process group, and of what was started: the child or a script around it.
+      pid: id of the child itself; None until it has said hello.
+    """
 
     def __init__(self, log: AttemptLog, *, python: str | None = None) -> None:
         """Starts the child; call it from the main thread, with whose end the kernel ends it.
@@ -101,6 +107,7 @@ class ChildProcess:
         self._pump = threading.Thread(target=self._copy_output, daemon=True)
         self._pump.start()
         self.group = self._process.pid
+        self.pid: int | None = None
 
     def _copy_output(self) -> None:
         assert self._process.stdout
@@ -150,17 +157,25 @@ class ChildProcess:
         self._buffer = lines.pop()
         if len(self._buffer) > MAX_LINE_BYTES:
             lines, self._buffer = [*lines, self._buffer], b""
-        return [_message(line) for line in lines], bool(data)
+        messages = [_message(line) for line in lines]
+        for message in messages:
+            if message.get("type") == "hello" and isinstance(message.get("pid"), int):
+                self.pid = message["pid"]
+        return messages, bool(data)
 
     def has_ended(self) -> bool:
         """Returns whether the process itself has ended; its children may live on."""
         return self._process.poll() is not None
 
     def print_stacks(self) -> None:
-        """Has the child print where each of its threads is, and waits a moment for that."""
+        """Has the child print where each of its threads is, and waits a moment for that.
+
+        One that has not said hello does not know the signal yet.
+        """
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self.group, signal.SIGUSR1)
-        time.sleep(STACK_SECONDS)
+            if self.pid is not None and os.getpgid(self.pid) == self.group:
+                os.kill(self.pid, signal.SIGUSR1)
+                time.sleep(STACK_SECONDS)
 
     def end(self, patience: float = 0.0, hurry: Callable[[], bool] = lambda: False) -> int:
         """Waits for the child, then kills whatever is left of it.
@@ -172,7 +187,8 @@ class ChildProcess:
           hurry: whether to wait no longer.
 
         Returns:
-          Its exit status as `subprocess` gives it: negative for a signal.
+          Its exit status as `subprocess` gives it: negative for a signal, also where a shell
+          around the child told that its own way.
         """
         deadline = time.monotonic() + patience
         while self._process.poll() is None and time.monotonic() < deadline and not hurry():
@@ -188,7 +204,8 @@ class ChildProcess:
         assert self._process.stdout
         if not self._pump.is_alive():
             self._process.stdout.close()
-        return status
+        around = self.pid not in (None, self.group)
+        return 128 - status if around and status - 128 in signal.valid_signals() else status
 
 
 def _message(line: bytes) -> dict[str, Any]:

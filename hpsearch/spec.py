@@ -17,6 +17,7 @@ from hpsearch.duration import parse_duration
 from hpsearch.exceptions import InvalidValue, NoDefaultLimits, NoDefaultSpace, SpecDiffers
 from hpsearch.metric import parse_metric
 from hpsearch.objectives.limits import BUILT_IN, check_limits, load_limits
+from hpsearch.objectives.tasks.isaaclab_robots import same_task
 from hpsearch.samplers.by_name import OURS, SAMPLERS, VERSION
 from hpsearch.samplers.prior import Prior
 from hpsearch.samplers.space import check_searchable, corner, modified
@@ -93,8 +94,8 @@ class Spec:
         plain = {"startup": None, "warm_start": None, "prior": None, **plain}
         limits = plain["action_limits"]
         if limits:
-            low, high = tuple(limits["low"]), tuple(limits["high"])
-            limits = ActionLimits(name=limits["name"], low=low, high=high)
+            sides = {key: tuple(limits.get(key, ())) for key in ("low", "high", "joints")}
+            limits = ActionLimits(name=limits["name"], **sides)
         prior = plain["prior"]
         if prior:
             covariance = tuple(tuple(row) for row in prior["covariance"])
@@ -105,8 +106,8 @@ class Spec:
 
     @property
     def fingerprint(self) -> str:
-        """A short hash of everything in the spec."""
-        text = json.dumps(self.as_json(), sort_keys=True)
+        """A short hash of everything in the spec that tells studies apart."""
+        text = json.dumps(_telling(self.as_json()), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -189,10 +190,13 @@ def resolve(given: Given, base: Spec | None = None) -> Spec:
     Raises:
       UsageError: something given is unknown, malformed or does not fit together.
     """
+    if base and base.task and given.task and same_task(given.task, base.task):
+        # In the study's own spelling.
+        given = dataclasses.replace(given, task=base.task)
     objective_name = _first(given.objective, base and base.objective, "training")
     objective = plugins.load("objective", objective_name)
-    same_task = base is not None and given.task in (None, base.task)
-    settings = _first(given.settings, base.settings if base and same_task else None, {})
+    of_base = base is not None and given.task in (None, base.task)
+    settings = _first(given.settings, base.settings if base and of_base else None, {})
     task_name = _first(
         given.task, base and base.task, _default_task(objective, given.default_task)
     )
@@ -235,7 +239,7 @@ def resolve(given: Given, base: Spec | None = None) -> Spec:
     limits = base.action_limits if base else None
     if task and given.stored_limits is not None:
         limits = given.stored_limits
-        check_limits(limits, (), task.action_names)
+        check_limits(limits, task.action_names)
     elif task and (given.bounds is not None or base is None):
         if given.bounds is None and not task.default_limits:
             raise NoDefaultLimits(task=task_name, known=", ".join(BUILT_IN))
@@ -280,7 +284,8 @@ def check_same(study_name: str, ours: Spec, given: Given) -> None:
     Raises:
       SpecDiffers: names each difference.
     """
-    mine, theirs = _flat(ours.as_json()), _flat(resolve(given, ours).as_json())
+    both = (ours, resolve(given, ours))
+    mine, theirs = (_flat(_telling(spec.as_json())) for spec in both)
     differences = [
         f"{name} is {_short(mine.get(name))}, not {_short(theirs.get(name))}"
         for name in sorted({*mine, *theirs})
@@ -288,6 +293,13 @@ def check_same(study_name: str, ours: Spec, given: Given) -> None:
     ]
     if differences:
         raise SpecDiffers(study=study_name, differences="; ".join(differences))
+
+
+def _telling(plain: dict[str, Any]) -> dict[str, Any]:
+    """Returns a spec's values without the joints' names, which only explain the limits."""
+    if plain["action_limits"]:
+        del plain["action_limits"]["joints"]
+    return plain
 
 
 def _default_task(objective: Any, default: str | None) -> str | None:

@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from hpsearch.base import Hyperparams
 from hpsearch.objectives.clock import BudgetClock
-from hpsearch.objectives.environment import wrapped
+from hpsearch.objectives.environment import without_critic, wrapped
 from hpsearch.objectives.hyperparams import PpoHyperparams, of_algo
 from hpsearch.objectives.ledger import Ledger
 from hpsearch.objectives.off_policy import Look, OffPolicyAgent
@@ -96,7 +96,7 @@ def build_agent(
     check_bounds(task, algo, env.action_space)
     check_groups(task, algo, hyperparams, env.observation_space)
     if isinstance(checked, PpoHyperparams):
-        env = wrapped(env, normalize=normalize)
+        env = wrapped(without_critic(env), normalize=normalize)
         if algo == "ppo-torch":
             from hpsearch.objectives.ppo_torch import TorchPpoAgent
 

@@ -103,6 +103,11 @@ def identity() -> dict[str, Any]:
     return found
 
 
+def of_kind(here: str, wanted: str) -> bool:
+    """Returns whether a kind of device is the wanted one, or that with a simulator named."""
+    return here == wanted or here.startswith(f"{wanted}; ")
+
+
 def gpu_memory_free() -> float | None:
     """Returns the bytes of our GPU that nobody has taken; None where the driver does not tell."""
     with _nvml() as told:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from stable_baselines3.common.vec_env import (
     VecEnv,
     VecEnvWrapper,
@@ -20,6 +21,7 @@ from stable_baselines3.common.vec_env import (
 )
 
 from hpsearch.exceptions import Diverged
+from hpsearch.objectives.spaces import CRITIC_GROUP
 
 CLIP_OBSERVATIONS = 10.0
 """In standard deviations; the default of Stable-Baselines3, as published."""
@@ -82,6 +84,36 @@ class WatchedVecEnv(VecEnvWrapper):  # type: ignore[misc]
             self.lengths.append(float(self._steps[index]))
             self._earned[index] = self._steps[index] = 0.0
         return observations, rewards, dones, infos
+
+
+class OneGroup(VecEnvWrapper):  # type: ignore[misc]
+    """Shows one group of observations as if there were no other."""
+
+    def __init__(self, venv: VecEnv, group: str) -> None:
+        """Shows `group` of the observations of `venv`."""
+        super().__init__(venv, observation_space=venv.observation_space[group])
+        self._group = group
+
+    def reset(self) -> Any:
+        """Resets all environments."""
+        return self.venv.reset()[self._group]
+
+    def step_wait(self) -> Any:
+        """Returns the step's results."""
+        observations, rewards, dones, infos = self.venv.step_wait()
+        for index in np.flatnonzero(dones):
+            if "terminal_observation" in infos[index]:
+                last = infos[index]["terminal_observation"][self._group]
+                infos[index] = {**infos[index], "terminal_observation": last}
+        return observations[self._group], rewards, dones, infos
+
+
+def without_critic(env: VecEnv) -> VecEnv:
+    """Returns `env` as one vector, without the group that only critics may see."""
+    if not isinstance(env.observation_space, spaces.Dict):
+        return env
+    (group,) = set(env.observation_space.spaces) - {CRITIC_GROUP}
+    return OneGroup(env, group)
 
 
 def wrapped(env: VecEnv, *, normalize: bool) -> VecEnv:

@@ -47,11 +47,6 @@ class Observations:
         else:
             self.dim = self.actor_dim = math.prod(space.shape or ())
 
-    @property
-    def in_groups(self) -> bool:
-        """Whether they come in a Dict."""
-        return self._groups is not None
-
     def flat(self, observations: Any) -> Flat:
         """Returns `[N, O]` float32; groups in the order of the space, the critics' own last."""
         if self._groups is None:

@@ -102,7 +102,7 @@ class OffPolicyAgent:
         """Compiles all that training and evaluation call, and begins with new parameters."""
         self._programs = programs(self._key)
         layout = self._key.layout
-        if offers_tensors(self.env) and not self._observations.in_groups:
+        if offers_tensors(self.env):
             self._collector = TensorCollector(self.env, layout, normalize=self._normalize)
         else:
             self._collector = HostCollector(

@@ -70,7 +70,7 @@ def check_groups(task: str, algo: str, hyperparams: Hyperparams, observations: A
       observations: a space of Gymnasium.
 
     Raises:
-      UnsupportedTask: PPO learns from one vector only.
+      UnsupportedTask: PPO learns from one vector only; the group `critic` is left out for it.
       InvalidValue: rewards of several steps are asked for.
     """
     from gymnasium import spaces
@@ -78,7 +78,9 @@ def check_groups(task: str, algo: str, hyperparams: Hyperparams, observations: A
     if not isinstance(observations, spaces.Dict):
         return
     if algo.startswith("ppo"):
-        raise UnsupportedTask(name=task, problem="its observations come in groups, for PPO")
+        if len(set(observations.spaces) - {CRITIC_GROUP}) > 1:
+            raise UnsupportedTask(name=task, problem="its observations come in groups, for PPO")
+        return
     n_steps = hyperparams.get("n_steps", 1)
     if n_steps > 1:
         allowed = f"1, because the observations of {task} come in groups"

@@ -11,8 +11,10 @@ A VecEnv takes it by two methods beside its own, both of torch tensors on one de
         truncated [N] bool
         last_observations [N, O] float32, before these resets
 
-Tensors become JAX's arrays and back by DLPack, without a copy through the host. A tensor may be
-written again at the next call. Evaluation steps the same environment by its usual methods.
+Where observations come in groups these stand side by side, in the order of the space, with the
+critics' own last. Tensors become JAX's arrays and back by DLPack, without a copy through the
+host. A tensor may be written again at the next call. Evaluation steps the same environment by its
+usual methods.
 
 Letters of shapes: `N` environments, `O` figures of an observation, `A` actions, `W` columns.
 """

@@ -24,9 +24,10 @@ from hpsearch.exceptions import (
 from hpsearch.objectives.clock import BudgetClock
 from hpsearch.objectives.compilations import Compilations
 from hpsearch.objectives.conditions import Conditions
-from hpsearch.objectives.device import cpu_seconds, device_in_words, prepare_jax
+from hpsearch.objectives.device import cpu_seconds, device_in_words, of_kind, prepare_jax
 from hpsearch.objectives.hyperparams import ALGOS, of_algo
 from hpsearch.objectives.ledger import Ledger
+from hpsearch.objectives.limits import check_limits
 from hpsearch.objectives.spaces import check_bounds, check_groups, check_spaces
 from hpsearch.plugins import load_task
 
@@ -107,9 +108,11 @@ class Training:
             from hpsearch.objectives.evaluation import standing_return
 
             conditions = Conditions()
-            self._check_device(conditions.found["device_kind"])
+            device = conditions.found["device_kind"]
+            self._check_device(device)
             environment_seed = seed_of(seed, "environment")
             env = self._open(hyperparams, environment_seed)
+            conditions.found |= self._check_backend(device, env)
         evaluation_seed = seed_of(seed, "evaluation")
         with ledger.phase("evaluate"):
             try:
@@ -183,9 +186,22 @@ class Training:
         self._opened.close()
 
     def _check_device(self, here: str) -> None:
+        """Refuses another device, as far as it is known before the simulator is open."""
         kind = self._setup.device_kind
-        if kind is not None and kind != here:
+        more_is_told = hasattr(self._task, "backend") and kind is not None and of_kind(kind, here)
+        if kind is not None and not (of_kind(here, kind) or more_is_told):
             raise OtherDevice(kind=kind, here=here)
+
+    def _check_backend(self, device: str, env: VecEnv) -> dict[str, str]:
+        """Returns the conditions that the task adds: what simulates, as part of the device."""
+        if not hasattr(self._task, "backend"):
+            return {}
+        backend = str(self._task.backend(env))
+        here = f"{device}; {backend}"
+        kind = self._setup.device_kind
+        if kind is not None and not of_kind(here, kind):
+            raise OtherDevice(kind=kind, here=here)
+        return {"device_kind": here, "backend": backend}
 
     def _open(self, hyperparams: Hyperparams, seed: int) -> VecEnv:
         self.close()
@@ -205,6 +221,9 @@ class Training:
         except Exception as error:
             detail = f"{type(error).__name__}: {error}"
             raise SimulatorFailed(name=self._name, detail=detail) from error
+        if limits is not None and limits.joints:
+            # Some simulators tell their joints when they are open, not before.
+            check_limits(limits, self._task.action_names)
         self.announce("start")
         return env
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json as json_
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from rich.table import Table
 from hpsearch import plugins
 from hpsearch.baselines import read_params
 from hpsearch.bounds import StoredLimits, list_limits, read_stored, store
+from hpsearch.bounds_file import read_stored_file, write_stored
 from hpsearch.cli.limits import BUDGET, PERCENTILE, check_percentile, extract
 from hpsearch.cli.options import (
     InsecureOption,
@@ -24,9 +24,8 @@ from hpsearch.cli.options import (
     pairs,
     tables,
 )
-from hpsearch.exceptions import InvalidFile
 from hpsearch.interpreter import default_task
-from hpsearch.objectives.limits import BUILT_IN, read_limits
+from hpsearch.objectives.limits import BUILT_IN, check_limits, check_name
 from hpsearch.spec import Given
 
 app = typer.Typer(no_args_is_help=True, help="Action limits, extracted from a trained PPO agent.")
@@ -72,6 +71,8 @@ def extract_command(
 ) -> None:
     """Trains PPO, records 64,000 of its actions, and stores the percentiles of each joint."""
     check_percentile(percentile)
+    if name is not None:
+        check_name(name)
     given = Given(
         task=task, default_task=default_task(python), settings=pairs(settings, "SETTINGS"),
         budget=budget, num_envs=num_envs, seed=seed,
@@ -109,8 +110,8 @@ def list_command(
             f"{source['mean_reward']:.4g}" if "mean_reward" in source else "",
             f"{source['standing_return']:.4g}" if "standing_return" in source else "",
         )
-    for name, (_, joints) in BUILT_IN.items():
-        table.add_row(name, "built in", "", str(len(joints)), "", "")
+    for name, limits in BUILT_IN.items():
+        table.add_row(name, "built in", "", str(len(limits.joints)), "", "")
     tables.print(table)
 
 
@@ -128,28 +129,18 @@ def show_command(
 @app.command("import")
 def import_command(
     name: NameArgument,
-    file: Annotated[Path, typer.Argument(help='JSON with "low", "high" and "joints".')],
+    file: Annotated[Path, typer.Argument(help='JSON with "low", "high" and maybe "joints".')],
     task: TaskOption,
     storage: StorageOption = None,
     insecure_storage: InsecureOption = False,
 ) -> None:
-    """Stores limits from a file."""
-    limits, joints = read_limits(str(file))
-    names = joints or [str(k) for k in range(len(limits.low))]
-    found = StoredLimits(
-        name=name,
-        task=task,
-        settings={},
-        percentile=None,
-        joints=[
-            {"name": joint, "low": low, "high": high}
-            for joint, low, high in zip(names, limits.low, limits.high, strict=True)
-        ],
-        source={"file": file.name},
-    )
-    found.check(plugins.load_task(task, {}).action_names)
+    """Stores limits from a file; one that `bounds export` wrote keeps all that it says."""
+    check_name(name)
+    found = read_stored_file(file, name=name, task=task)
+    check_limits(found.limits, plugins.load_task(task, dict(found.settings)).action_names)
     store(connect(storage, insecure_storage), found)
-    out.print(f"stored {name}: {len(names)} joints", markup=False)
+    auto = "" if found.percentile is None else f"; --bounds auto takes them for {task}"
+    out.print(f"stored {name}: {len(found.joints)} joints{auto}", markup=False)
 
 
 @app.command("export")
@@ -160,27 +151,15 @@ def export_command(
     insecure_storage: InsecureOption = False,
 ) -> None:
     """Writes limits into a file that --bounds and `bounds import` take."""
-    found = _read(name, storage, insecure_storage)
-    content = {
-        "joints": [joint["name"] for joint in found.joints],
-        "low": list(found.limits.low),
-        "high": list(found.limits.high),
-        "task": found.task,
-        "percentile": found.percentile,
-        "source": dict(found.source),
-    }
-    try:
-        file.write_text(json_.dumps(content, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InvalidFile(path=file, problem=str(error)) from error
+    write_stored(_read(name, storage, insecure_storage), file)
     out.print(f"{file}: --bounds {file}", markup=False)
 
 
 def _read(name: str, storage: str | None, insecure: bool) -> StoredLimits:
     if name not in BUILT_IN:
         return read_stored(connect(storage, insecure), name)
-    limits, joints = BUILT_IN[name]
-    each = zip(joints, limits.low, limits.high, strict=True)
+    limits = BUILT_IN[name]
+    each = zip(limits.joints, limits.low, limits.high, strict=True)
     return StoredLimits(
         name=name, task="built in", settings={}, percentile=None,
         joints=[{"name": joint, "low": low, "high": high} for joint, low, high in each],

@@ -15,7 +15,7 @@ import hpsearch
 from hpsearch.cli.options import option, out
 from hpsearch.database.binaries import find_binaries
 from hpsearch.exceptions import HpsearchError, InvalidInterpreter
-from hpsearch.interpreter import versions
+from hpsearch.interpreter import LAUNCHES, jax_devices, versions
 from hpsearch.launchers.local import gpu_ids
 from hpsearch.process import interpreter_path
 from hpsearch.settings import settings
@@ -29,6 +29,7 @@ _PACKAGES = {
     "isaaclab": "runs Isaac Lab's tasks; see docs/isaaclab.md",
 }
 _OPTIONAL = ("isaaclab",)
+_OLDEST_PYTHON = (3, 11)
 
 
 def command(
@@ -91,12 +92,24 @@ def _packages(python: str | None) -> Iterator[tuple[bool, bool, str]]:
     except InvalidInterpreter as error:
         yield False, True, str(error)
         return
-    yield True, True, f"children run with {interpreter_path(python)}, Python {found['python']}"
+    line = f"children run with {interpreter_path(python)}, Python {found['python']}"
+    oldest = ".".join(map(str, _OLDEST_PYTHON))
+    new = tuple(map(int, found["python"].split(".")[:2])) >= _OLDEST_PYTHON
+    yield new, True, line if new else f"{line}: {oldest} or later is needed"
     for name, advice in _PACKAGES.items():
         needed = name not in _OPTIONAL and not (name == "mujoco" and "isaaclab" in found)
         if name in found:
             yield True, needed, f"{name} {found[name]}"
         else:
             yield False, needed, f"{name}: {advice}"
-    if "isaaclab" in found and not found["isaaclab"].startswith("3."):
-        yield False, True, f"isaaclab {found['isaaclab']} is not supported; 3.x is"
+    if "jax" in found:
+        yield _devices(python)
+    if "isaaclab" in found and LAUNCHES not in found:
+        yield False, True, f"isaaclab is too old: it has no {LAUNCHES}; install release 3"
+
+
+def _devices(python: str | None) -> tuple[bool, bool, str]:
+    try:
+        return True, True, f"jax computes on {', '.join(jax_devices(python))}"
+    except InvalidInterpreter as error:
+        return False, True, f"jax computes on nothing: {error.fields['problem']}"

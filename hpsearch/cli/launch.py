@@ -10,7 +10,14 @@ from typing import Annotated
 import typer
 
 from hpsearch.cli.attend import attend, start_workers
-from hpsearch.cli.limits import BUDGET, needs_database, stored_for, with_limits
+from hpsearch.cli.limits import (
+    BUDGET,
+    needs_database,
+    of_study,
+    stored_for,
+    warn_unbounded,
+    with_limits,
+)
 from hpsearch.cli.options import (
     AllowCodeChangeOption,
     AllowMixedDevicesOption,
@@ -26,7 +33,7 @@ from hpsearch.cli.options import (
 )
 from hpsearch.cli.table import headline
 from hpsearch.curve_log import parse_tools
-from hpsearch.duration import format_duration
+from hpsearch.duration import format_duration, parse_duration
 from hpsearch.exceptions import InvalidValue, NoResult, StudyIncomplete
 from hpsearch.interpreter import default_task
 from hpsearch.launchers.local import gpu_ids
@@ -194,17 +201,20 @@ def command(
     n_workers = max(1, len(gpu_ids())) if workers is None else workers
     database = None
     extraction = False
+    base = None
     if needs_database(bounds):
         database = connect(storage, insecure_storage)
-        extraction = dry_run and bounds == "auto" and stored_for(database, given) is None
+        base = of_study(database, study)
+        extraction = dry_run and bounds == "auto" and stored_for(database, given, base) is None
         if extraction:
             given = dataclasses.replace(given, bounds="none")
         else:
             given = with_limits(
-                database, given, python=python, storage=storage, insecure=insecure_storage
-            )
+                database, given, python=python, storage=storage, insecure=insecure_storage,
+                base=base,
+            )  # fmt: skip
     if dry_run:
-        _print_plan(resolve(given), trials or 100, n_workers, extraction)
+        _print_plan(resolve(given, base), trials or 100, n_workers, extraction)
         return
     if study is None:
         # Typing mistakes are told before a database is touched; an existing study has defaults
@@ -257,13 +267,7 @@ def _say_start(study: Study, created: bool, task: str | None) -> None:
         f"{spec.task or spec.objective}{chosen}, space {spec.space}, "
         f"{format_duration(spec.budget.train_seconds)} a run, popsize {spec.popsize}"
     )
-    if spec.unbounded and not spec.algo.startswith("ppo"):
-        err.print(
-            "warning: nothing limits the actions. That is how SAC was found not to learn on Isaac "
-            "Lab's robots: it explores the whole range, and what walks fills a few percent of it. "
-            "--bounds auto takes limits from a trained PPO agent.",
-            style="yellow",
-        )
+    warn_unbounded(spec)
 
 
 def _say_end(study: Study) -> None:
@@ -298,10 +302,14 @@ def _say_end(study: Study) -> None:
 
 def _print_plan(spec: Spec, n_trials: int, n_workers: int, extraction: bool) -> None:
     out.print_json(data=spec.as_json())
+    before = 0.0
     if extraction:
+        before = parse_duration(BUDGET)
         err.print(f"before: PPO trains {BUDGET} to find the action limits (none are stored)")
+    else:
+        warn_unbounded(spec)
     seconds = n_trials * spec.budget.train_seconds
-    wall = seconds / max(1, n_workers)
+    wall = before + seconds / max(1, n_workers)
     end = datetime.now().astimezone() + timedelta(seconds=wall)
     err.print(
         f"{n_trials} trials x {format_duration(spec.budget.train_seconds)} of training = "

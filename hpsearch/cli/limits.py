@@ -19,9 +19,11 @@ from hpsearch.cli.attend import attend_runs
 from hpsearch.cli.options import err
 from hpsearch.database.transaction import Database
 from hpsearch.duration import format_duration
-from hpsearch.exceptions import InvalidValue, TrainIncomplete
-from hpsearch.objectives.limits import is_plain
-from hpsearch.spec import Given
+from hpsearch.exceptions import InvalidValue, NoSuchStudy, TrainIncomplete
+from hpsearch.objectives.limits import check_limits, is_plain
+from hpsearch.objectives.tasks.isaaclab_robots import same_task
+from hpsearch.spec import Given, Spec
+from hpsearch.study import open_study
 
 PERCENTILE = 2.5
 BUDGET = "5m"
@@ -43,16 +45,68 @@ def check_percentile(percentile: float) -> None:
         raise InvalidValue(name="--percentile", value=percentile, allowed=allowed)
 
 
-def stored_for(database: Database, given: Given) -> StoredLimits | None:
-    """Returns what `--bounds auto` would take from the store; None if it has to be extracted."""
-    task = given.task or given.default_task
-    return find_extracted(database, task, given.settings or {}, PERCENTILE)
+def of_study(database: Database, name: str | None) -> Spec | None:
+    """Returns the spec of the study of this name; None if there is none yet."""
+    if name is None:
+        return None
+    try:
+        return database.retrying(lambda: open_study(database, name)).spec
+    except NoSuchStudy:
+        return None
+
+
+def _whose(given: Given, base: Spec | None) -> Given:
+    """Returns whose limits: task, settings, environments; those of `base` where none is given."""
+    task, settings = given.task or given.default_task, given.settings
+    num_envs = given.num_envs
+    if base is not None and base.task and same_task(given.task or base.task, base.task):
+        task, settings = base.task, base.settings if settings is None else settings
+        num_envs = num_envs or base.num_envs
+    return Given(task=task, settings=settings or {}, num_envs=num_envs)
+
+
+def stored_for(database: Database, given: Given, base: Spec | None = None) -> StoredLimits | None:
+    """Returns what `--bounds auto` would take from the store; None if it has to be extracted.
+
+    Args:
+      database: where they are stored.
+      given: what the user typed.
+      base: spec of the study that it is for, if that exists.
+    """
+    whose = _whose(given, base)
+    assert whose.task is not None and whose.settings is not None
+    return find_extracted(database, whose.task, whose.settings, PERCENTILE)
+
+
+def warn_unbounded(spec: Spec) -> None:
+    """Says what happens to SAC and its kin where nothing limits the actions."""
+    if spec.unbounded and not spec.algo.startswith("ppo"):
+        err.print(
+            "warning: nothing limits the actions. That is how SAC was found not to learn on Isaac "
+            "Lab's robots: it explores the whole range, and what walks fills a few percent of it. "
+            "--bounds auto takes limits from a trained PPO agent.",
+            style="yellow",
+        )
 
 
 def with_limits(
-    database: Database, given: Given, *, python: str | None, storage: str | None, insecure: bool
+    database: Database,
+    given: Given,
+    *,
+    python: str | None,
+    storage: str | None,
+    insecure: bool,
+    base: Spec | None = None,
 ) -> Given:
     """Returns `given` with the limits that it names, extracted first where `auto` finds none.
+
+    Args:
+      database: where they are stored.
+      given: what the user typed.
+      python: interpreter of the simulator's environment, for an extraction.
+      storage: as the workers of an extraction are given it.
+      insecure: the same.
+      base: spec of the study that it is for, if that exists; its task stands where none is given.
 
     Raises:
       NoSuchLimits: there are none of that name.
@@ -61,23 +115,21 @@ def with_limits(
     """
     if not needs_database(given.bounds):
         return given
+    whose = _whose(given, base)
     if given.bounds == "auto":
-        stored = stored_for(database, given)
+        stored = stored_for(database, given, base)
         if stored is None:
             err.print(f"no limits of this task are stored: PPO trains {BUDGET} to find them")
-            of_task = Given(
-                task=given.task, default_task=given.default_task, settings=given.settings,
-                num_envs=given.num_envs, budget=BUDGET,
-            )  # fmt: skip
             stored = extract(
-                database, of_task, PERCENTILE, None, python=python, storage=storage,
-                insecure=insecure,
+                database, dataclasses.replace(whose, budget=BUDGET), PERCENTILE, None,
+                python=python, storage=storage, insecure=insecure,
             )  # fmt: skip
     else:
         assert given.bounds is not None
         stored = read_stored(database, given.bounds)
-    task = plugins.load_task(given.task or given.default_task, dict(given.settings or {}))
-    stored.check(task.action_names)
+    assert whose.task is not None and whose.settings is not None
+    task = plugins.load_task(whose.task, dict(whose.settings))
+    check_limits(stored.limits, task.action_names)
     err.print(f"action limits {stored.name}", markup=False)
     return dataclasses.replace(given, bounds=None, stored_limits=stored.limits)
 

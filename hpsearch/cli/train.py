@@ -10,7 +10,7 @@ import typer
 from hpsearch.base import Purpose
 from hpsearch.baselines import BaselineRun, open_baseline, read_params
 from hpsearch.cli.attend import attend_runs
-from hpsearch.cli.limits import with_limits
+from hpsearch.cli.limits import warn_unbounded, with_limits
 from hpsearch.cli.options import (
     InsecureOption,
     JsonOption,
@@ -93,6 +93,7 @@ def command(
     given = with_limits(database, given, python=python, storage=storage, insecure=insecure_storage)
     study, found = open_baseline(database, given, Purpose.TRAIN, hyperparams)
     err.print(f"study {study.name}: {study.spec.task}, {study.spec.algo}", markup=False)
+    warn_unbounded(study.spec)
     run_ids = database.retrying(lambda: enqueue_runs(study, Purpose.TRAIN, found, seeds))
     runs = attend_runs(
         study, run_ids, Purpose.TRAIN, python=python, storage=storage, insecure=insecure_storage

@@ -30,7 +30,8 @@ class IsaacLab:
     """A registered task of Isaac Lab, on its Newton or PhysX backend.
 
     Settings are those of Isaac Lab's own command line: `env.sim.dt=0.005`,
-    `physics=newton_mjwarp`; beside them `normalize=true|false` for the observations.
+    `physics=newton_mjwarp`; beside them `normalize=true|false` for the observations, and
+    `critic=false` to leave out what only critics may see.
     """
 
     default_budget = Budget(train_seconds=300.0, n_eval_episodes=512)
@@ -58,7 +59,8 @@ class IsaacLab:
         self.default_space = "sac-rough" if rough else "sac"
         self.default_metric = "terrain_level" if rough else "mean_reward"
         # A curriculum moves what is observed; statistics of the first minutes would mislead.
-        self.normalize_observations = _truth(settings.pop("normalize", str(not rough)))
+        self.normalize_observations = _truth("normalize", settings, default=not rough)
+        self._critic = _truth("critic", settings, default=True)
         known = [f"reward/{term}" for term in VELOCITY_REWARDS] if velocity else []
         self.metric_names: Sequence[str] = (
             *(["terrain_level"] if rough else []), *known, "reward/*"
@@ -99,10 +101,17 @@ class IsaacLab:
             action_names=self.action_names,
             action_low=action_low,
             action_high=action_high,
+            critic=self._critic,
         ) as env:
             # Those of other robots are known from here on.
             self.action_names = self.action_names or env.joints
             yield env
+
+    def backend(self, env: VecEnv) -> str:
+        """Returns what simulates, such as `NewtonCfg`: results of others are not comparable."""
+        from hpsearch.objectives.tasks.isaaclab_env import backend
+
+        return backend(env)
 
     @contextmanager
     def evaluating(self, env: VecEnv) -> Iterator[None]:
@@ -119,7 +128,9 @@ class IsaacLab:
         return read_metrics(env)
 
 
-def _truth(text: str) -> bool:
+def _truth(name: str, settings: dict[str, str], *, default: bool) -> bool:
+    """Takes a setting out of `settings`."""
+    text = settings.pop(name, str(default))
     if text.lower() not in ("true", "false"):
-        raise ValueError(f"normalize is {text!r}, but must be true or false")
+        raise ValueError(f"{name} is {text!r}, but must be true or false")
     return text.lower() == "true"

@@ -18,6 +18,8 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from hpsearch.exceptions import InvalidLimits, UnsupportedTask
+from hpsearch.objectives.spaces import CRITIC_GROUP
+from hpsearch.objectives.tasks.isaaclab_groups import InGroups, declares_critic, in_one_row
 from hpsearch.objectives.tasks.isaaclab_robots import registered_id
 
 RAW_BOUND = 100.0
@@ -37,8 +39,13 @@ def open_isaaclab(
     action_names: Sequence[str],
     action_low: Sequence[float] | None,
     action_high: Sequence[float] | None,
+    critic: bool,
 ) -> Iterator[VecEnv]:
-    """Opens a simulation of `num_envs` environments; see `IsaacLab.make`."""
+    """Opens a simulation of `num_envs` environments; see `IsaacLab.make`.
+
+    With `critic` the observations come in the groups `policy` and `critic`, where the task has
+    both as vectors; else the group `policy` is shown as it is.
+    """
     import isaaclab_tasks  # noqa: F401  registers Isaac Lab's own tasks
     from isaaclab.app import launch_simulation
     from isaaclab_rl.sb3 import Sb3VecEnvWrapper
@@ -55,11 +62,17 @@ def open_isaaclab(
         try:
             joints = _joints(raw.unwrapped)
             if action_names and joints != list(action_names):
-                problem = f"the robot has {', '.join(joints)}, not {', '.join(action_names)}"
+                has = ", ".join(joints) or "joints that it does not name"
+                problem = f"the robot has {has}, not {', '.join(action_names)}"
                 raise InvalidLimits(name="the task's", problem=problem, known="none")
-            wrapped = Sb3VecEnvWrapper(raw)
-            in_one = isinstance(wrapped.observation_space, spaces.Box)
-            kind = TensorVecEnv if in_one else LimitedVecEnv
+            groups = critic and _shows_critic(raw)
+
+            class GroupsVecEnv(InGroups, Sb3VecEnvWrapper):  # type: ignore[misc]
+                """Shows both groups."""
+
+            wrapped = (GroupsVecEnv if groups else Sb3VecEnvWrapper)(raw)
+            in_rows = groups or isinstance(wrapped.observation_space, spaces.Box)
+            kind = TensorVecEnv if in_rows else LimitedVecEnv
             env = kind(wrapped, action_low, action_high, joints)
             # The first reset of a simulation shows the joints at rest, whatever they were given.
             with curriculum_frozen(env):
@@ -119,10 +132,24 @@ def _order_joints(cfg: Any, action_names: Sequence[str]) -> None:
 
 
 def _joints(env: Any) -> list[str]:
-    """Returns the joints in the order of the action vector; empty where they are not told."""
+    """Returns the joints in the order of the action vector; empty where they are not told.
+
+    An action that moves no joint, or several joints at once, has no names for all its figures.
+    """
     actions = getattr(env, "action_manager", None)
     terms = [] if actions is None else [actions.get_term(name) for name in actions.active_terms]
-    return [joint for term in terms for joint in getattr(term, "_joint_names", ())]
+    named = [joint for term in terms for joint in getattr(term, "_joint_names", ())]
+    return named if (len(named),) == env.single_action_space.shape else []
+
+
+def _shows_critic(env: Any) -> bool:
+    """Returns whether a task shows its critics more than its policy."""
+    if not declares_critic(env.unwrapped):
+        return False
+    # Some declare it and keep it out of their observations.
+    with curriculum_frozen(env):
+        observations, _ = env.reset()
+    return CRITIC_GROUP in observations
 
 
 class LimitedVecEnv(VecEnvWrapper):  # type: ignore[misc]
@@ -201,8 +228,7 @@ class TensorVecEnv(LimitedVecEnv):
     def reset_tensors(self) -> torch.Tensor:
         """Resets all environments; returns the observations `[N, O]`."""
         observations, _ = _simulation(self).reset()
-        shown: torch.Tensor = observations["policy"].float()
-        return shown
+        return self._rows(observations)
 
     def step_tensors(self, actions: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Steps by actions `[N, A]`, which are within the limits.
@@ -214,22 +240,29 @@ class TensorVecEnv(LimitedVecEnv):
         simulation = _simulation(self)
         actions = actions.to(simulation.device)
         observations, rewards, terminated, truncated, extras = simulation.step(actions)
-        shown = observations["policy"].float()
+        shown = self._rows(observations)
         last = shown
         if bool((terminated | truncated).any()) and "final_obs" in extras:
-            last = extras["final_obs"]["policy"].float()
+            last = self._rows(extras["final_obs"])
         return shown, rewards.float(), terminated.bool(), truncated.bool(), last
 
+    def _rows(self, observations: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return in_one_row(observations, groups=isinstance(self.observation_space, spaces.Dict))
 
-def _simulation(env: VecEnv) -> Any:
+
+def _simulation(env: Any) -> Any:
     while isinstance(env, VecEnvWrapper):
         env = env.venv
     return env.unwrapped
 
 
 @contextmanager
-def curriculum_frozen(env: VecEnv) -> Iterator[None]:
-    """Keeps terrain levels as they are in the block; a reset would move robots to others."""
+def curriculum_frozen(env: Any) -> Iterator[None]:
+    """Keeps terrain levels as they are in the block; a reset would move robots to others.
+
+    Args:
+      env: a VecEnv, or Isaac Lab's own environment.
+    """
     curriculum = getattr(_simulation(env), "curriculum_manager", None)
     if curriculum is None:
         yield
@@ -239,6 +272,11 @@ def curriculum_frozen(env: VecEnv) -> Iterator[None]:
         yield
     finally:
         del curriculum.compute
+
+
+def backend(env: VecEnv) -> str:
+    """Returns what simulates: the name of its configuration's class, such as `NewtonCfg`."""
+    return type(_simulation(env).sim.cfg.physics).__name__
 
 
 def read_metrics(env: VecEnv) -> Mapping[str, float]:

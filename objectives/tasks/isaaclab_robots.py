@@ -72,14 +72,28 @@ def velocity_ids() -> list[str]:
     ]
 
 
+_ID = re.compile(r"Isaac(Contrib)?-")
+_VERSION = re.compile(r"-v\d+$")
+
+
 def spelling_key(task_id: str) -> str:
     """Returns what all spellings of an id have in common.
 
     `Isaac-Velocity-Flat-Unitree-A1-v0` of releases 1 and 2 and
     `IsaacContrib-Velocity-Flat-UnitreeA1` of release 3 are one task.
     """
-    plain = re.sub(r"-v\d+$", "", task_id).replace("IsaacContrib-", "Isaac-", 1)
+    plain = _VERSION.sub("", task_id).replace("IsaacContrib-", "Isaac-", 1)
     return re.sub(r"[^a-z0-9]", "", plain.lower())
+
+
+def same_task(one: str, other: str) -> bool:
+    """Returns whether two names mean one task: equal, or two spellings of an id of Isaac Lab."""
+    if one == other:
+        return True
+    if not (_ID.match(one) and _ID.match(other)):
+        return False
+    versions = {found[0] for each in (one, other) for found in [_VERSION.search(each)] if found}
+    return len(versions) < 2 and spelling_key(one) == spelling_key(other)
 
 
 def registered_id(task_id: str, registered: Iterable[str]) -> str | None:

@@ -21,6 +21,7 @@ from hpsearch.bounds import (
 )
 from hpsearch.database.transaction import Database
 from hpsearch.exceptions import InvalidFile, InvalidLimits, NoSuchLimits
+from hpsearch.objectives.limits import check_limits
 from hpsearch.queue import Nothing, claim, enqueue_runs
 from hpsearch.settings import settings
 from hpsearch.spec import Given, resolve
@@ -122,11 +123,11 @@ def test_auto_finds_limits_of_the_same_task_settings_and_percentile(database: Da
 
 
 def test_limits_of_other_joints_are_refused_by_name() -> None:
-    some_limits().check(["hip", "knee"])
+    check_limits(some_limits().limits, ["hip", "knee"])
     with pytest.raises(InvalidLimits, match=r"hip there and knee in the task"):
-        some_limits().check(["knee", "hip"])
+        check_limits(some_limits().limits, ["knee", "hip"])
     with pytest.raises(InvalidLimits, match=r"2 pairs for 1 joints \(hip\)"):
-        some_limits().check(["hip"])
+        check_limits(some_limits().limits, ["hip"])
 
 
 @pytest.mark.parametrize(

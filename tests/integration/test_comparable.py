@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from hpsearch.comparable import reference
 from hpsearch.exceptions import SpecDiffers
+from hpsearch.objectives.device import of_kind
 from hpsearch.settings import settings
 from hpsearch.spec import Given
 from hpsearch.study import Study, launch_study
@@ -142,3 +144,18 @@ def test_a_worker_that_refuses_contention_leaves(here: Path, make_study: MakeStu
     status, said = work(study, "fast 1.0 neighbours", on=OnContention.REFUSE)
     assert (status, attempts(study)) == (1, ["declined"])
     assert said[-1] == "trial 0: declined: neighbours; leaving"
+
+
+def test_a_study_keeps_to_what_simulated_its_first_result(
+    here: Path, make_study: MakeStudy
+) -> None:
+    fixed = make(make_study, 1, device_kind="fast")
+    assert not of_kind("fast", "fast; Newton") and not of_kind("faster; Newton", "fast")
+    assert work(fixed, "fast 1.0")[0] == 0
+    scalar(
+        fixed,
+        """UPDATE hpsearch.runs SET result =
+           jsonb_set(result, '{conditions,device_kind}', '"fast; Newton"') RETURNING 1""",
+    )
+    with fixed.database.transaction() as connection:
+        assert reference(connection, fixed).device_kind == "fast; Newton"

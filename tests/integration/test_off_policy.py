@@ -141,6 +141,13 @@ def test_only_the_critics_see_their_own_group(algo: str, monkeypatch: pytest.Mon
     assert first_layer.shape == (2, 2 + 3 + 1, 16)
 
 
+def test_ppo_is_shown_all_but_the_critics_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = kept(monkeypatch)
+    hyperparams = {"n_steps": 8, "n_minibatches": 4, "n_epochs": 1, "net_arch": [16]}
+    run(Training(setup(f"{__name__}:GROUPS_TASK", algo="ppo")), hyperparams, SHORT)
+    assert built[0].env.observation_space.shape == (3,) and built[0].n_updates > 0
+
+
 def test_groups_of_observations_refuse_rewards_of_several_steps() -> None:
     training = Training(setup(f"{__name__}:GROUPS_TASK"))
     with pytest.raises(InvalidValue, match="n_steps is 3, but must be 1"):

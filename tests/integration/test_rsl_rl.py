@@ -164,7 +164,7 @@ def test_the_critic_sees_its_own_group_and_the_actor_does_not() -> None:
 
 
 def test_hyperparams_of_another_algorithm_are_refused_at_launch() -> None:
-    with pytest.raises(UnknownHyperparam, match="'tau', which rsl_rl does not take"):
+    with pytest.raises(UnknownHyperparam, match="rsl_rl does not take the hyper-parameter 'tau'"):
         objective().check({"tau": 0.1})
 
 

@@ -230,7 +230,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_within_a_second(
 @pytest.mark.parametrize(
     ("changed", "error", "problem"),
     [
-        ({"batch": 3}, UnknownHyperparam, "'batch', which sac does not take"),
+        ({"batch": 3}, UnknownHyperparam, "sac does not take the hyper-parameter 'batch'"),
         ({"activation_fn": "gelu"}, InvalidValue, "one of elu, relu, tanh"),
         ({"optimizer_class": "sgd"}, InvalidValue, "one of adam, adamw"),
         ({"policy": "CnnPolicy"}, InvalidValue, "SimbaPolicy"),

@@ -425,3 +425,85 @@ def test_a_full_disk_keeps_a_worker_from_taking_runs(
     thread.join()
     assert "takes no run" in said[0] and "less than 1e+06" in said[0]
     assert study.trial(0).value is not None
+
+
+@pytest.fixture
+def wrapper(tmp_path: Path) -> str:
+    """A shell script that starts Python and stays, as simulators bring."""
+    path = tmp_path / "python.sh"
+    path.write_text(f'#!/bin/bash\n{sys.executable} "$@"\ncode=$?\nexit $code\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_the_interpreter_may_be_a_script_that_stays(
+    bad: Path, make_study: MakeStudy, wrapper: str
+) -> None:
+    study = make_study(target=1, objective="faulty:flood", space="sphere")
+    Worker(study, python=wrapper, say=lambda _: None).work()
+    assert run_state(study)[0] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("objective", "reason"),
+    [
+        ("segfault", "crashed:SIGSEGV"),
+        ("leave", "crashed:exit 3"),
+        ("hang_at_start", "hung:start"),
+    ],
+)
+def test_how_a_run_ended_is_told_through_such_a_script(
+    bad: Path, make_study: MakeStudy, wrapper: str, objective: str, reason: str
+) -> None:
+    study = make_study(target=1, objective=f"faulty:{objective}", space="sphere")
+    with study.database.transaction() as connection:
+        connection.execute(sa.text("UPDATE hpsearch.specs SET lost_in_row = 4"))
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    Worker(study, python=wrapper, say=lambda _: None).work()
+    state, found, log = run_state(study)
+    assert (state, found) == ("lost", reason)
+    assert ("in hang_at_start" in log) is (objective == "hang_at_start")
+    assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
+
+
+STARTS_A_CHILD = """
+import sys, time
+from pathlib import Path
+from hpsearch.attempt_log import AttemptLog
+from hpsearch.process import ChildProcess
+child = ChildProcess(AttemptLog(Path(sys.argv[1])), python=sys.argv[2])
+while child.pid is None:
+    child.receive(1.0)
+print(child.group, child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("through_a_script", [False, True])
+def test_no_process_outlives_a_worker_that_is_killed(
+    tmp_path: Path, wrapper: str, through_a_script: bool
+) -> None:
+    python = wrapper if through_a_script else sys.executable
+    command = [sys.executable, "-c", STARTS_A_CHILD, str(tmp_path / "log"), python]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout
+        group, child = map(int, worker.stdout.readline().split())
+        assert (group != child) is through_a_script
+        members = [p for p in psutil.process_iter() if _group(p) == group]
+        assert len(members) >= 2
+        worker.kill()
+    eventually(lambda: not [p for p in members if _alive(p)])
+
+
+def _group(process: psutil.Process) -> int:
+    try:
+        return os.getpgid(process.pid)
+    except ProcessLookupError:
+        return 0
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False

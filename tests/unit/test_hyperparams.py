@@ -40,8 +40,8 @@ def test_the_number_of_environments_is_of_the_run_and_not_of_the_agent() -> None
 @pytest.mark.parametrize(
     ("algo", "given", "problem"),
     [
-        ("sac", {"n_quantiles": 5}, "which sac does not take"),
-        ("ppo", {"tau": 0.1}, "which ppo does not take"),
+        ("sac", {"n_quantiles": 5}, "sac does not take the hyper-parameter"),
+        ("ppo", {"tau": 0.1}, "ppo does not take the hyper-parameter"),
         ("sac", {"ent_coef": "auto_0"}, "auto_ and a number above 0"),
         ("sac", {"ent_coef": "automatic"}, "auto_ and a number above 0"),
         ("sac", {"policy": "SimbaPolicy", "net_arch": [64, 32]}, "layers of one size"),
@@ -61,7 +61,8 @@ def _spaces() -> dict[str, Any]:
     actions = spaces.Box(-1, 1, (12,))
     vector, image = spaces.Box(-1, 1, (3,)), spaces.Box(0, 1, (8, 8, 3))
     groups = spaces.Dict({"policy": vector, "critic": vector})
-    return {"Groups": (groups, actions), "Image": (image, actions),
+    several = spaces.Dict({"policy": vector, "history": vector})
+    return {"Groups": (groups, actions), "Several": (several, actions), "Image": (image, actions),
             "Discrete": (vector, spaces.Discrete(3)),
             "Free": (vector, spaces.Box(-float("inf"), float("inf"), (2,)))}  # fmt: skip
 
@@ -88,8 +89,12 @@ def tasks(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
             "its actions have no bounds",
         ),
         ({"task": "shown_tasks:Groups", "space": "sac-rough"}, InvalidValue, "n_steps is 5"),
-        ({"task": "shown_tasks:Groups", "algo": "ppo"}, UnsupportedTask, "in groups, for PPO"),
-        ({"space": "tqc", "algo": "sac"}, UnknownHyperparam, "which sac does not take"),
+        ({"task": "shown_tasks:Several", "algo": "ppo"}, UnsupportedTask, "in groups, for PPO"),
+        (
+            {"space": "tqc", "algo": "sac"},
+            UnknownHyperparam,
+            "sac does not take the hyper-parameter",
+        ),
     ],
 )
 def test_a_study_that_no_run_could_succeed_in_is_refused_at_launch(
@@ -104,6 +109,11 @@ def test_groups_with_rewards_of_one_step_are_accepted() -> None:
     resolve(Given(task="shown_tasks:Groups"))
     check_spaces("t", *SPACES["Groups"])
     check_groups("t", "tqc", {"n_steps": 1}, SPACES["Groups"][0])
+
+
+@pytest.mark.usefixtures("tasks")
+def test_ppo_learns_from_the_one_group_that_is_not_the_critics() -> None:
+    resolve(Given(task="shown_tasks:Groups", algo="ppo"))
 
 
 @pytest.mark.parametrize(

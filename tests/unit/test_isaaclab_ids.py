@@ -44,7 +44,7 @@ def test_other_ids_are_taken_as_they_are_registered() -> None:
 def test_every_robots_limits_are_built_in_and_of_its_joints() -> None:
     for robot in ROBOTS.values():
         for name in filter(None, (robot.limits, robot.rough_limits)):
-            assert list(BUILT_IN[name][1]) == list(robot.joints)
+            assert list(BUILT_IN[name].joints) == list(robot.joints)
 
 
 def test_flat_ground_is_searched_as_published() -> None:

@@ -4,8 +4,14 @@ from typing import Any
 
 import pytest
 
-from hpsearch.exceptions import InvalidLimits
-from hpsearch.objectives.limits import A1_JOINTS, ANYMAL_JOINTS, is_plain, load_limits
+from hpsearch.exceptions import InvalidLimits, InvalidValue
+from hpsearch.objectives.limits import (
+    A1_JOINTS,
+    ANYMAL_JOINTS,
+    check_name,
+    is_plain,
+    load_limits,
+)
 
 JOINTS = ("hip", "thigh", "calf")
 
@@ -125,3 +131,41 @@ def test_an_unknown_name_lists_the_built_in_sets() -> None:
         InvalidLimits, match=r"no such set.*a1, a1-rough, go, go-rough, anymal-narrow, anymal"
     ):
         load_limits("a2", JOINTS, default="none")
+
+
+def test_limits_of_another_robot_are_refused_with_both_ones_joints() -> None:
+    with pytest.raises(InvalidLimits, match=r"joints LF_HAA, .*the task has FL_hip_joint, .*file"):
+        load_limits("anymal", A1_JOINTS, default="none")
+
+
+@pytest.mark.parametrize("task", ["quadruped-walk", "quadruped-velocity"])
+def test_the_embedded_robot_spells_the_same_joints_shorter(task: str) -> None:
+    from hpsearch.plugins import load_task
+
+    names = load_task(task, {}).action_names
+    limits = load_limits("a1", names, default="none")
+    assert limits is not None and limits.joints == A1_JOINTS
+    with pytest.raises(InvalidLimits, match="LF_HAA"):
+        load_limits("anymal", names, default="none")
+
+
+def test_a_file_without_joints_is_taken_for_any_robot(tmp_path: Path) -> None:
+    path = written(tmp_path, {"low": [-1] * 12, "high": [1] * 12})
+    limits = load_limits(path, A1_JOINTS, default="none")
+    assert limits is not None and limits.joints == ()
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"low": [' + "1" * 400 + '], "high": [1]}', "[" * 100_000, '{"low": [], "high": []}'],
+)
+def test_an_odd_file_is_refused_in_words(tmp_path: Path, content: str) -> None:
+    with pytest.raises(InvalidLimits):
+        load_limits(written(tmp_path, content), (), default="none")
+
+
+@pytest.mark.parametrize("name", ["", " ", "auto", "none", "0.5", "a1", "my/limits", "x.json"])
+def test_a_name_that_means_something_else_is_refused(name: str) -> None:
+    with pytest.raises(InvalidValue, match="name of its own"):
+        check_name(name)
+    check_name("mine-p2.5")

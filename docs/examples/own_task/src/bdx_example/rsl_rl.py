@@ -15,7 +15,7 @@ from typing import Any
 from hpsearch.base import Budget, Hyperparams, Measurement, Report, Setup, TrialResult, seed_of
 from hpsearch.exceptions import OtherDevice, UnknownHyperparam
 from hpsearch.objectives.clock import BudgetClock
-from hpsearch.objectives.device import cpu_in_words, cpu_seconds
+from hpsearch.objectives.device import cpu_in_words, cpu_seconds, of_kind
 from hpsearch.objectives.ledger import Ledger
 from hpsearch.plugins import load_task
 
@@ -77,6 +77,7 @@ class RslRlPpo:
 
             device, device_kind = self._device()
             sb3_env = self._open(seed_of(seed, "environment"))
+            comparable_kind = self._checked(device_kind, sb3_env)
         with ledger.phase("build"):
             torch.manual_seed(seed_of(seed, "agent"))
             env = RslRlVecEnv(sb3_env, device)
@@ -125,7 +126,7 @@ class RslRlPpo:
             metrics=metrics,
             ledger=ledger.totals(),
             device=device_kind if device == "cpu" else f"{device_kind}; {cpu_in_words()}",
-            conditions={"device_kind": device_kind},
+            conditions={"device_kind": comparable_kind},
         )
 
     def _device(self) -> tuple[str, str]:
@@ -135,10 +136,16 @@ class RslRlPpo:
         device, kind = "cpu", cpu_in_words()
         if torch.cuda.is_available():
             device, kind = "cuda:0", torch.cuda.get_device_name()
-        wanted = self._setup.device_kind
-        if wanted not in (None, kind):
-            raise OtherDevice(study=self._setup.task, kind=wanted, here=kind)
         return device, kind
+
+    def _checked(self, kind: str, env: Any) -> str:
+        """Returns the kind of device and, where the task tells it, what simulates."""
+        backend = getattr(self._task, "backend", None)
+        here = kind if backend is None else f"{kind}; {backend(env)}"
+        wanted = self._setup.device_kind
+        if wanted is not None and not of_kind(here, wanted):
+            raise OtherDevice(kind=wanted, here=here)
+        return here
 
     def _open(self, seed: int) -> Any:
         from hpsearch.objectives.environment import wrapped

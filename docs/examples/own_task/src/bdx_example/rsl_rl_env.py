@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from gymnasium import spaces
 from rsl_rl.env import VecEnv
 from tensordict import TensorDict
 
@@ -46,7 +47,9 @@ class RslRlVecEnv(VecEnv):
         self.returns: deque[float] = deque(maxlen=N_RECENT_EPISODES)
         self._earned = torch.zeros(self.num_envs, device=device)
         self._low, self._high = self._tensor(space.low), self._tensor(space.high)
-        self._by_tensors = hasattr(sb3_env.unwrapped, "step_tensors")
+        # Groups stand side by side in the rows of tensors, where rsl_rl wants them apart.
+        in_groups = isinstance(sb3_env.observation_space, spaces.Dict)
+        self._by_tensors = hasattr(sb3_env.unwrapped, "step_tensors") and not in_groups
         self._shown = self._groups(
             sb3_env.unwrapped.reset_tensors() if self._by_tensors else sb3_env.reset()
         )

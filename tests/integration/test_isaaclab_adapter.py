@@ -1,0 +1,261 @@
+"""The adapter to Isaac Lab with a stand-in for the simulator: groups, joints, physics."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import VecEnv
+
+from hpsearch.base import ActionLimits, Budget, Setup
+from hpsearch.exceptions import InvalidLimits, OtherDevice
+from hpsearch.objectives import training
+from hpsearch.objectives.tasks.isaaclab import IsaacLab
+from hpsearch.objectives.tasks.isaaclab_env import backend
+from tests.integration.test_off_policy import kept
+from tests.integration.test_training import TINY, run
+
+pytestmark = [pytest.mark.filterwarnings("ignore:jax\\.:DeprecationWarning")]
+
+TASK = "Isaac-Standin-v0"
+SIZES = {"policy": 3, "critic": 5}
+
+
+class NewtonCfg:
+    """Physics by the name of its class."""
+
+
+class PhysxCfg:
+    """Another one."""
+
+
+class Simulation(gymnasium.Env):  # type: ignore[misc]
+    """Two counters as robots: what they show is their age, in the policy's and critics' figures.
+
+    The k-th robot's episode ends after k + 2 steps, all that it shows is its age, and tensors are
+    written again at each step, as a simulator does.
+    """
+
+    critic_declared = critic_shown = True
+    joints = ("hip", "knee")
+    physics: Any = NewtonCfg()
+    device = "cpu"
+    render_mode = None
+    metadata = {"render_modes": [None]}  # noqa: RUF012
+
+    def __init__(self, cfg: Any) -> None:
+        self.cfg = cfg
+        self.num_envs = cfg.num_envs
+        groups = {name: n for name, n in SIZES.items() if name == "policy" or self.critic_declared}
+        self.single_observation_space = spaces.Dict(
+            {name: spaces.Box(-np.inf, np.inf, (n,), np.float32) for name, n in groups.items()}
+        )
+        self.single_action_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+        term = SimpleNamespace(_joint_names=list(self.joints))
+        self.action_manager = SimpleNamespace(active_terms=["joint_pos"], get_term=lambda _: term)
+        self.sim = SimpleNamespace(cfg=SimpleNamespace(physics=self.physics))
+        self.ages = torch.zeros(self.num_envs)
+
+    def seed(self, seed: int) -> int:
+        return seed
+
+    def _shown(self) -> dict[str, Any]:
+        shown = {"policy": self.ages[:, None] + torch.arange(3)}
+        if self.critic_shown:
+            shown["critic"] = 100 + self.ages[:, None] + torch.arange(5)
+        return shown
+
+    def reset(self, **_: Any) -> Any:
+        self.ages[:] = 0
+        return self._shown(), {}
+
+    def step(self, actions: Any) -> Any:
+        self.ages += 1
+        ended = self.ages >= torch.arange(self.num_envs) + 2
+        extras = {"final_obs": self._shown()} if ended.any() else {}
+        self.ages[ended] = 0
+        cut = torch.zeros_like(ended)
+        return self._shown(), actions.sum(dim=1), cut, ended, extras
+
+
+class Wrapper(VecEnv):  # type: ignore[misc]
+    """What Isaac Lab's own wrapper for Stable-Baselines3 does, as far as it is asked here."""
+
+    def __init__(self, env: Any) -> None:
+        self.env = env
+        self.num_envs = self.unwrapped.num_envs
+        self._process_spaces()
+
+    @property
+    def unwrapped(self) -> Any:
+        return self.env.unwrapped
+
+    def _process_spaces(self) -> None:
+        own = self.unwrapped
+        space = own.single_observation_space["policy"]
+        super().__init__(self.num_envs, space, spaces.Box(-1.0, 1.0, (2,), np.float32))
+
+    def _process_obs(self, obs_dict: Any) -> Any:
+        return obs_dict["policy"].detach().cpu().numpy()
+
+    def seed(self, seed: int | None = None) -> Any:
+        return [self.unwrapped.seed(seed)] * self.num_envs
+
+    def reset(self) -> Any:
+        return self._process_obs(self.env.reset()[0])
+
+    def step_async(self, actions: Any) -> None:
+        self.actions = torch.as_tensor(actions)
+
+    def step_wait(self) -> Any:
+        shown, rewards, terminated, truncated, extras = self.env.step(self.actions)
+        shown = self._process_obs(shown)
+        dones = (terminated | truncated).numpy()
+        infos: list[dict[str, Any]] = [{} for _ in dones]
+        last: Any = self._process_obs(extras["final_obs"]) if dones.any() else None
+        for index in np.flatnonzero(dones):
+            in_groups = isinstance(last, dict)
+            own = {k: v[index] for k, v in last.items()} if in_groups else last[index]
+            infos[index] = {"terminal_observation": own, "TimeLimit.truncated": True}
+        return shown, rewards.numpy(), dones, infos
+
+    def close(self) -> None:
+        self.env.close()
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        return [None] * self.num_envs
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        raise NotImplementedError
+
+    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> Any:
+        raise NotImplementedError
+
+    def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
+        return [False] * self.num_envs
+
+
+def parse_env_cfg(task: str, *, device: Any, num_envs: int, overrides: list[str]) -> Any:
+    sim = SimpleNamespace(physics=Simulation.physics, device="cpu")
+    return SimpleNamespace(num_envs=num_envs, sim=sim, scene=SimpleNamespace())
+
+
+@contextmanager
+def launch_simulation(cfg: Any, args: Any) -> Iterator[None]:
+    yield
+
+
+@pytest.fixture(autouse=True)
+def isaaclab(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Isaac Lab's modules, with one task registered."""
+    contents: dict[str, dict[str, Any]] = {
+        "isaaclab": {},
+        "isaaclab.app": {"launch_simulation": launch_simulation},
+        "isaaclab_tasks": {},
+        "isaaclab_tasks.utils": {"parse_env_cfg": parse_env_cfg},
+        "isaaclab_rl": {},
+        "isaaclab_rl.sb3": {"Sb3VecEnvWrapper": Wrapper},
+    }
+    for name, content in contents.items():
+        module = ModuleType(name)
+        vars(module).update(content)
+        monkeypatch.setitem(sys.modules, name, module)
+    gymnasium.register(TASK, entry_point=Simulation, disable_env_checker=True)
+    yield
+    gymnasium.registry.pop(TASK)
+
+
+def test_critics_are_shown_their_own_group_by_both_paths() -> None:
+    from hpsearch.objectives.observations import Observations
+    from hpsearch.objectives.tensor_env import offers_tensors
+
+    with IsaacLab(TASK).make(2, 1) as env:
+        assert {name: box.shape for name, box in env.observation_space.spaces.items()} == {
+            "policy": (3,), "critic": (5,),
+        }  # fmt: skip
+        shown = env.reset()
+        assert shown["policy"].shape == (2, 3) and shown["critic"][0, 0] == 100
+        env.step(np.zeros((2, 2), np.float32))
+        shown, _, dones, infos = env.step(np.zeros((2, 2), np.float32))
+        assert dones.tolist() == [True, False] and shown["critic"][0, 0] == 100
+        last = infos[0]["terminal_observation"]
+        assert last["policy"].tolist() == [2, 3, 4] and last["critic"][0] == 102
+
+        flat = Observations(env.observation_space)
+        assert (flat.dim, flat.actor_dim) == (8, 3) and offers_tensors(env)
+        np.testing.assert_array_equal(env.reset_tensors().numpy(), flat.flat(env.reset()))
+        env.step_tensors(torch.zeros(2, 2))
+        rows, _, _, truncated, before = env.step_tensors(torch.zeros(2, 2))
+        assert rows.dtype == torch.float32 and truncated.tolist() == [True, False]
+        np.testing.assert_array_equal(rows.numpy(), flat.flat(shown))
+        np.testing.assert_array_equal(before[0].numpy(), flat.flat(last))
+
+
+@pytest.mark.parametrize("why", ["setting", "not declared", "not shown"])
+def test_without_a_critics_group_the_policys_is_shown(
+    why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Simulation, "critic_declared", why != "not declared")
+    monkeypatch.setattr(Simulation, "critic_shown", why != "not shown")
+    settings = {"critic": "false"} if why == "setting" else {}
+    with IsaacLab(TASK, **settings).make(2, 1) as env:
+        assert env.observation_space.shape == (3,)
+        assert env.reset().shape == (2, 3) and env.reset_tensors().shape == (2, 3)
+
+
+def test_joints_are_told_only_where_each_action_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = IsaacLab(TASK)
+    with task.make(2, 1) as env:
+        assert list(task.action_names) == list(env.joints) == ["hip", "knee"]
+    monkeypatch.setattr(Simulation, "joints", ("hip", "knee", "ankle"))
+    task = IsaacLab(TASK)
+    with task.make(2, 1) as env:
+        assert list(task.action_names) == list(env.joints) == []
+
+
+SHORT = Budget(train_seconds=60.0, max_timesteps=40, n_eval_episodes=2)
+
+
+def trainer(joints: tuple[str, ...] = (), kind: str | None = None) -> training.Training:
+    limits = ActionLimits(name="l", low=(-1.0, -1.0), high=(1.0, 1.0), joints=joints)
+    return training.Training(
+        Setup(
+            task=TASK, settings={}, algo="sac", num_envs=2, action_limits=limits, device_kind=kind
+        )
+    )
+
+
+def test_limits_are_checked_against_the_joints_of_the_open_simulator() -> None:
+    with pytest.raises(InvalidLimits, match="joint 0 is knee_joint there and hip in the task"):
+        run(trainer(("knee_joint", "hip_joint")), TINY, SHORT)
+
+
+def test_what_simulates_is_part_of_the_kind_of_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = kept(monkeypatch)
+    made = trainer(("hip_joint", "knee_joint"))
+    result = made(TINY, seed=1, budget=SHORT, report=lambda _: None)
+    assert backend(built[0].env) == result.conditions["backend"] == "NewtonCfg"
+    made.close()
+    kind = result.conditions["device_kind"]
+    device, _, engine = kind.rpartition("; ")
+    assert engine == "NewtonCfg"
+
+    for wanted in (kind, device):
+        run(trainer(kind=wanted), TINY, SHORT)
+    monkeypatch.setattr(Simulation, "physics", PhysxCfg())
+    monkeypatch.setattr("hpsearch.objectives.tasks.isaaclab_env._runs_here", lambda _: True)
+    with pytest.raises(OtherDevice, match=r"NewtonCfg, and here is .*PhysxCfg"):
+        run(trainer(kind=kind), TINY, SHORT)
+    opened: list[None] = []
+    monkeypatch.setattr(training.Training, "_open", lambda *_: opened.append(None))
+    with pytest.raises(OtherDevice, match="come from a toaster"):
+        run(trainer(kind="a toaster; NewtonCfg"), TINY, SHORT)
+    assert not opened
