@@ -30,7 +30,6 @@ from hpsearch.objectives.training import Training
 from hpsearch.plugins import load, load_task
 from hpsearch.testing import random_params
 
-
 SPACES = "sac-small=40,sac=4,sac-rough=4,sac-envs=4,tqc-small=4,ppo=4"
 
 
