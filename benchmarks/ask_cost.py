@@ -4,7 +4,7 @@
 
 On a real Postgres, in a process that has asked before. By number of finished trials:
 
-- `seconds`, `statements`: of `study.ask` of Optuna with our sampler, median of 15;
+- `seconds`, `statements`: of `study.ask` of Optuna with our sampler, median of 40;
 - `stock_seconds`, `stock_statements`: of the same with Optuna's CmaEsSampler;
 - `claim_seconds`, `claim_statements`: of the whole transaction in which a worker of hpsearch
   gets a new run, our sampler inside;
@@ -57,7 +57,7 @@ from hpsearch.samplers.sac import SAC
 from hpsearch.spec import Given
 from hpsearch.study import launch_study
 
-N_ASKS = 15
+N_ASKS = 40
 POPSIZE = 10
 SPACE = dict(SAC.distributions)
 ENCODING = Encoding(SPACE)

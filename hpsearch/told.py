@@ -78,6 +78,15 @@ class ToldStudy(optuna.Study):
             return super().get_trials(deepcopy=deepcopy, states=states)
         return list(self._known)
 
+    def _get_trials(
+        self,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+        use_cache: bool = False,
+    ) -> list[FrozenTrial]:
+        """Returns what Optuna does without the cache that it empties with each of its own asks."""
+        return super()._get_trials(deepcopy, states)
+
     def _new(
         self, connection: sa.Connection, distributions: Mapping[str, BaseDistribution]
     ) -> Iterator[FrozenTrial]:

@@ -13,6 +13,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
+from hpsearch import drawing
 from hpsearch.base import TrialResult
 from hpsearch.database import optuna_rows
 from hpsearch.ending import End, accept, fail, release
@@ -200,6 +201,28 @@ def test_a_planted_pickle_is_never_loaded(make_study: MakeStudy, tmp_path: Path)
         finish(study, held)
     lease(study, worker_id)
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("name", ["cma-es-optuna", "tpe", "random"])
+def test_optunas_samplers_see_all_that_is_finished(
+    name: str, make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    original = drawing._draw
+
+    def noted(optuna_study: optuna.Study, *rest: Any) -> Any:
+        trials = optuna_study._get_trials(deepcopy=False, use_cache=True)
+        seen.append(sum(trial.state.is_finished() for trial in trials))
+        return original(optuna_study, *rest)
+
+    monkeypatch.setattr(drawing, "_draw", noted)
+    study = make_study(target=20, sampler=name)
+    worker_id = add_worker(study)
+    for _ in range(12):
+        finish(study, lease(study, worker_id))
+    assert seen == list(range(12))
+    if name == "cma-es-optuna":
+        assert "cma:generation" in study.trial(11).system_attrs
 
 
 @pytest.mark.parametrize("name", OTHERS)
