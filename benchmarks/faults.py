@@ -50,7 +50,6 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the short subset")
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="kill at random instead")
     parser.add_argument("--stock", action="store_true", help="and plain Optuna beside it")
-    parser.add_argument("--soak-trials", type=int, default=600)
     args = parser.parse_args()
     numbers = sorted(ROWS)
     if args.rows:
@@ -61,7 +60,7 @@ def main() -> None:
     stock: dict[str, str] = {}
     with server() as data:
         if args.soak:
-            soak = partial(rows_processes.soak, seconds=args.soak, target=args.soak_trials)
+            soak = partial(rows_processes.soak, seconds=args.soak)
             seen["soak"] = attempt(data, 0, soak)
             numbers = []
         for number in numbers:

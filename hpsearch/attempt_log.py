@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 MAX_BYTES = 4 << 20
 MAX_LOGS = 200
-"""Attempts of a study whose output stays on disk; the oldest go first."""
+"""Attempts of a study whose output stays on disk when there are twice as many."""
 
 TAIL_BYTES = 64 << 10
 
@@ -60,7 +61,11 @@ class AttemptLog:
 
 def _forget_oldest(folder: Path) -> None:
     with contextlib.suppress(OSError):
-        logs = sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)
-        for path in logs[: max(0, len(logs) - MAX_LOGS + 1)]:
+        # Looked at for each attempt, so nothing is sorted before there are many.
+        names = [name for name in os.listdir(folder) if name.endswith(".log")]
+        if len(names) < 2 * MAX_LOGS:
+            return
+        logs = sorted((folder / name for name in names), key=lambda path: path.stat().st_mtime)
+        for path in logs[:-MAX_LOGS]:
             path.with_name(path.name + ".1").unlink(missing_ok=True)
             path.unlink()

@@ -386,8 +386,8 @@ class NoResult(HpsearchError):
 
 
 class ReplayIncomplete(HpsearchError):
-    """{missing} seed(s) of the replay of trial {trial} have no result yet. The same command goes
-    on where it ended.
+    """{missing} seed(s) of the replay of trial {trial} have no result yet; `hpsearch logs {trial}`
+    says why. The same command goes on where it ended.
     """
 
 

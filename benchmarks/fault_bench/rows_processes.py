@@ -122,8 +122,8 @@ def clocks(bench: Bench) -> None:
     """Runs a worker an hour ahead and one an hour behind, in two zones and a third one's PGTZ."""
     bench.create(8)
     zones = {"PGTZ": "America/New_York"}
-    ahead = bench.worker(fault="clock:3600", TZ="Asia/Tokyo", **zones)
-    behind = bench.worker(fault="clock:-3600", TZ="America/Lima", **zones)
+    ahead = bench.worker(fault="clock:3600", TZ="JST-9", **zones)
+    behind = bench.worker(fault="clock:-3600", TZ="PET5", **zones)
     for worker in (ahead, behind):
         expect(worker.wait() == 0, worker.text[-300:])
     bench.check(8)
@@ -152,7 +152,7 @@ def many_workers(bench: Bench) -> None:
     busy = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'hpsearch'"
     while any(worker.process.poll() is None for worker in workers):
         most = max(most, bench.query(busy)[0])
-        time.sleep(0.5)
+        time.sleep(1.0)
     for worker in workers:
         expect(worker.wait(1) == 0, f"a worker failed: {worker.text[-300:]}")
     (ended,) = bench.query(
@@ -360,8 +360,10 @@ def unread(bench: Bench) -> None:
     expect(states == ["accepted"] * 6, f"attempts are {states}")
 
 
-def soak(bench: Bench, seconds: float, target: int) -> None:
-    """Kills workers and the server every few seconds, then lets the study end.
+def soak(bench: Bench, seconds: float) -> None:
+    """Kills workers and the server every few seconds, then lets the study end with N.
+
+    N is what has finished by then, and a few more.
 
     Raises:
       Missed: an invariant does not hold at the end.
@@ -369,11 +371,11 @@ def soak(bench: Bench, seconds: float, target: int) -> None:
     import random
 
     chance = random.Random(0)
-    bench.create(target, seconds=0.5)
+    bench.create(10**6, seconds=0.5)
     workers = [bench.worker() for _ in range(3)]
     until = time.monotonic() + seconds
     kills = restarts = 0
-    while time.monotonic() < until and bench.finished() < target:
+    while time.monotonic() < until:
         time.sleep(chance.uniform(1.0, 4.0))
         if chance.random() < 0.25:
             bench.server_stop(chance.choice((signal.SIGINT, signal.SIGQUIT)))
@@ -385,7 +387,9 @@ def soak(bench: Bench, seconds: float, target: int) -> None:
             workers[victim].kill()
             workers[victim] = bench.worker()
             kills += 1
+    target = bench.finished() + 30
+    bench.query("UPDATE hpsearch.specs SET target = :target", target=target)
     for worker in workers:
         worker.wait(300)
-    print(f"    {kills} workers and {restarts} servers killed", flush=True)
+    print(f"    {target} runs, {kills} workers and {restarts} servers killed", flush=True)
     finish(bench, target)

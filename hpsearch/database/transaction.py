@@ -82,6 +82,8 @@ class Database:
         if found != known[0]:
             error = OldDatabase if found in known else NewDatabase
             raise error(found=found, head=known[0])
+        # Optuna begins with connections of its own, and nobody shall have more than two.
+        self.engine.dispose()
         return OptunaStorage(self.engine)
 
     def _version(self) -> str | None:

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import pytest
+
+from hpsearch import attempt_log
 from hpsearch.attempt_log import TAIL_BYTES, AttemptLog
 
 
@@ -29,3 +33,14 @@ def test_a_full_disk_loses_output_and_stops_nobody(tmp_path: Path) -> None:
     for _ in range(20):
         log.write(b"a line of output\n")
     log.close()
+
+
+def test_of_many_logs_the_latest_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt_log, "MAX_LOGS", 5)
+    for number in range(14):
+        path = tmp_path / f"{number}.log"
+        AttemptLog(path).close()
+        os.utime(path, (number, number))
+    left = sorted(int(path.stem) for path in tmp_path.iterdir())
+    # Ten were there when the eleventh came.
+    assert left == list(range(5, 14))
