@@ -303,7 +303,7 @@ class Worker:
         child.settle()
         said = self._accounts.account(lease.attempt_id, lease.budget, outcome, log.tail())
         self._leaving = self._leaving or self._accounts.unfit
-        if outcome.result is None:
+        if outcome.kind in ("failed", "crashed"):
             said += f"; hpsearch logs {logged(lease)}--study {self._study.name}"
         self._say(f"{name}: {said}" + ("; leaving" if self._leaving else ""))
         curves.ended(outcome.result, lambda: self._ending.signal is not None)
