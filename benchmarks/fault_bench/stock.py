@@ -55,6 +55,11 @@ def check(bench: Bench, target: int) -> None:
     expect(states.get("COMPLETE", 0) == target, f"not {target} complete: {states}")
 
 
+def last_line(process: Process) -> str:
+    """Returns what a worker said last."""
+    return ["", *process.text.strip().splitlines()][-1][:120]
+
+
 def running(bench: Bench) -> bool:
     """Returns whether a trial runs."""
     if bench.query("SELECT to_regclass('trials') IS NULL") == [True]:
@@ -85,7 +90,7 @@ def restart(bench: Bench) -> None:
     time.sleep(2.5)
     bench.server_start()
     got = process.wait(60)
-    expect(got == 0, f"the worker died: {process.text.strip().splitlines()[-1][:120]}")
+    expect(got == 0, f"the worker died: {last_line(process)}")
     check(bench, 2)
 
 
@@ -93,7 +98,7 @@ def lost_acknowledgement(bench: Bench) -> None:
     """Row 8: one commit's acknowledgement is lost."""
     process = worker(bench, 4, fault="lost-ack")
     got = process.wait(60)
-    expect(got == 0, f"the worker died: {process.text.strip().splitlines()[-1][:120]}")
+    expect(got == 0, f"the worker died: {last_line(process)}")
     check(bench, 4)
 
 
@@ -107,7 +112,7 @@ def zombie(bench: Bench) -> None:
     other.wait(60)
     frozen.kill(signal.SIGCONT)
     got = frozen.wait(60)
-    expect(got == 0, f"the worker died: {frozen.text.strip().splitlines()[-1][:120]}")
+    expect(got == 0, f"the worker died: {last_line(frozen)}")
     check(bench, 3)
 
 
@@ -118,7 +123,7 @@ def isolation(bench: Bench) -> None:
     workers = [worker(bench, 24, seconds=0.05, seed=k) for k in range(4)]
     for process in workers:
         got = process.wait(90)
-        expect(got == 0, f"a worker died: {process.text.strip().splitlines()[-1][:120]}")
+        expect(got == 0, f"a worker died: {last_line(process)}")
     numbers = bench.query("SELECT number FROM trials ORDER BY number")
     expect(numbers == list(range(len(numbers))), f"trial numbers {numbers}")
 
@@ -191,7 +196,7 @@ def bare_url(bench: Bench) -> None:
     """Row 34: a plain postgresql:// URL."""
     bench.url = bench.url.set(drivername="postgresql")
     process = worker(bench, 1, seconds=0.1)
-    expect(process.wait(60) == 0, process.text.strip().splitlines()[-1][:120])
+    expect(process.wait(60) == 0, last_line(process))
 
 
 def clocks(bench: Bench) -> None:
