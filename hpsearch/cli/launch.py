@@ -293,11 +293,12 @@ def _say_end(study: Study) -> None:
         given_up = [str(each.number) for each in reports if each.state == "lost"]
         which = f"Given up: {', '.join(given_up)} (hpsearch logs N). " if given_up else ""
         raise StudyIncomplete(study=study.name, missing=missing, reason=reason, which=which)
-    if progress.best is None and reports:
-        last = max((each for each in reports if each.reason), key=lambda each: each.number)
+    failed = [each for each in reports if each.reason]
+    if progress.best is None and failed:
         raise NoResult(
-            study=study.name, n=progress.finished, reason=last.reason, number=last.number
-        )
+            study=study.name, n=progress.finished,
+            reason=failed[-1].reason, number=failed[-1].number,
+        )  # fmt: skip
 
 
 def _print_plan(spec: Spec, n_trials: int, n_workers: int, extraction: bool) -> None:
