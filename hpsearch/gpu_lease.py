@@ -1,14 +1,15 @@
-"""The right of one process to train on a GPU: a lock on a file, gone with its holder."""
+"""The right of one process to train on a GPU: two locks that are gone with their holder."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
+import socket
 import subprocess
 from collections.abc import Mapping
-from pathlib import Path
 
 from hpsearch.settings import settings
 
@@ -40,6 +41,9 @@ def usable_gpus() -> dict[str, str]:
 class GpuLease:
     """At most one GPU, held until `release` or the end of this process.
 
+    A lease is a lock on a file of the data folder, which containers share, and a name among the
+    host's abstract sockets (unix(7)), which all its users share, whatever their data folder.
+
     Attributes:
       gpu: as CUDA names it; None while none is held.
     """
@@ -52,7 +56,7 @@ class GpuLease:
         """
         self.gpus = usable_gpus() if gpus is None else gpus
         self.gpu: str | None = None
-        self._descriptor: int | None = None
+        self._held = contextlib.ExitStack()
 
     def take(self) -> bool:
         """Takes the first GPU that is free; returns whether one is held, or there is none."""
@@ -61,25 +65,30 @@ class GpuLease:
         folder = settings().data_dir / "gpus"
         folder.mkdir(parents=True, exist_ok=True)
         for gpu, unique in self.gpus.items():
-            if self._lock(folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', unique)}.lock"):
-                self.gpu = gpu
+            name = re.sub(r"[^A-Za-z0-9-]", "_", unique)
+            # Neither is inherited: a child that outlives us must not keep the GPU.
+            with contextlib.ExitStack() as held:
+                lock = held.enter_context(open(folder / f"{name}.lock", "ab"))
+                host_lock = held.enter_context(socket.socket(socket.AF_UNIX))
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    host_lock.bind(f"\0hpsearch-gpu-{name}")
+                except OSError as error:
+                    if error.errno not in (errno.EWOULDBLOCK, errno.EADDRINUSE):
+                        raise
+                    continue
+                self.gpu, self._held = gpu, held.pop_all()
                 return True
         return False
 
-    def _lock(self, path: Path) -> bool:
-        # Not inherited: a child that outlives us must not keep the GPU.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-            return False
-        self._descriptor = descriptor
-        return True
+    def show(self) -> None:
+        """Has children of this process see the GPU that is held, and no other."""
+        if self.gpu is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = self.gpu
+            # The numbers are those of nvidia-smi; CUDA's own begin with the fastest.
+            os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
 
     def release(self) -> None:
         """Gives the GPU back."""
-        if self._descriptor is not None:
-            with contextlib.suppress(OSError):
-                os.close(self._descriptor)
-        self.gpu = self._descriptor = None
+        self._held.close()
+        self.gpu = None

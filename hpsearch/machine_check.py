@@ -18,6 +18,7 @@ from optuna.distributions import IntDistribution
 from hpsearch.attempt_log import AttemptLog
 from hpsearch.base import SearchSpace
 from hpsearch.exceptions import CheckFailed
+from hpsearch.gpu_lease import GpuLease
 from hpsearch.process import ChildProcess
 from hpsearch.spec import Spec
 
@@ -82,8 +83,20 @@ def check_machine(spec: Spec, *, python: str | None = None) -> MachineCheck:
       python: interpreter of the simulator's environment.
 
     Raises:
-      CheckFailed: the child ended without a result; the message says how.
+      CheckFailed: workers train on every GPU, or the child ended without a result; the message
+        says how.
     """
+    gpu = GpuLease()
+    if not gpu.take():
+        raise CheckFailed(task=spec.task, detail="workers train on all of this machine's GPUs")
+    gpu.show()
+    try:
+        return _check(spec, python)
+    finally:
+        gpu.release()
+
+
+def _check(spec: Spec, python: str | None) -> MachineCheck:
     hyperparams = largest(spec.search_space())
     budget = dataclasses.replace(
         spec.budget, train_seconds=TRAIN_SECONDS, n_eval_episodes=spec.num_envs

@@ -246,10 +246,7 @@ class Worker:
         said = False
         while self._ending.signal is None:
             if gpu.take():
-                if gpu.gpu is not None:
-                    os.environ["CUDA_VISIBLE_DEVICES"] = gpu.gpu
-                    # The numbers are those of nvidia-smi; CUDA's own begin with the fastest.
-                    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+                gpu.show()
                 if said:
                     self._patiently(partial(self._note, None))
                 return True

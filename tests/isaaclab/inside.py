@@ -53,6 +53,21 @@ def episode_end(env: Any, task: Any, seconds: float, seed: int) -> tuple[Any, An
     return observations, dones, infos
 
 
+def moved_joints(env: Any) -> list[list[str]]:
+    """Returns, for each action, the joints whose position it commands."""
+    robot, n_actions = simulation_of(env).scene["robot"], env.action_space.shape[0]
+
+    def commanded(actions: Any) -> Any:
+        env.step(np.tile(actions, (NUM_ENVS, 1)).astype(np.float32))
+        return robot.data.joint_pos_target.torch[0].cpu().numpy().copy()
+
+    rest = commanded(np.zeros(n_actions))
+    return [
+        [robot.joint_names[k] for k in np.flatnonzero(commanded(action) != rest)]
+        for action in HIGH * np.eye(n_actions)
+    ]
+
+
 def explore(task_id: str) -> dict[str, Any]:
     """Returns what one task does."""
     from hpsearch.plugins import load_task
@@ -100,6 +115,7 @@ def explore(task_id: str) -> dict[str, Any]:
                 env.reset()
                 actions = np.full((NUM_ENVS, env.action_space.shape[0]), action, np.float32)
                 seen[name] = env.step(actions)[0]
+        found["moved"] = moved_joints(env)
         found["clipped"] = bool(np.allclose(seen["inside"], seen["outside"]))
 
         found["metrics"] = dict(task.metrics(env))

@@ -71,6 +71,12 @@ def test_actions_follow_the_order_of_the_published_limits(found: dict[str, Any])
     assert found["joints"] == (["slider_to_cart"] if "Cart" in found["task"] else list(A1_JOINTS))
 
 
+def test_each_action_moves_the_joint_whose_limits_it_has(found: dict[str, Any]) -> None:
+    # The cart is pushed, not sent to a position.
+    moved = [] if "Cart" in found["task"] else [[joint] for joint in A1_JOINTS]
+    assert [joints for joints in found["moved"] if joints] == moved
+
+
 def test_limits_are_those_of_each_joint_and_clip(found: dict[str, Any]) -> None:
     n_joints = len(found["joints"])
     assert found["limits"] == [[-0.5] * n_joints, [0.25] * n_joints]
