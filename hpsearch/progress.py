@@ -23,7 +23,11 @@ _RUNNING = sa.text("""
     SELECT r.trial_number, r.purpose, r.seed, a.number AS attempt, w.host,
            extract(epoch FROM clock_timestamp() - a.leased_at)::float AS seconds,
            extract(epoch FROM a.expires_at - clock_timestamp())::float AS lease_left,
-           m.train_seconds, m.num_timesteps, m.mean_return
+           m.num_timesteps, m.mean_return,
+           CASE WHEN m.attempt_id IS NULL THEN 'starting'
+                WHEN m.train_seconds >= (r.budget->>'train_seconds')::float
+                  OR m.num_timesteps >= (r.budget->>'max_timesteps')::bigint THEN 'evaluating'
+                ELSE 'training' END AS phase
     FROM hpsearch.runs r
     JOIN hpsearch.attempts a ON a.id = r.attempt_id
     JOIN hpsearch.workers w ON w.id = a.worker_id
@@ -64,9 +68,9 @@ class Running:
     host: str
     seconds: float
     lease_left: float
-    train_seconds: float | None
     num_timesteps: int | None
     mean_return: float | None
+    phase: str
 
 
 @dataclass(frozen=True, kw_only=True)

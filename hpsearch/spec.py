@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ from hpsearch.samplers.prior import Prior
 from hpsearch.samplers.space import check_searchable, corner, modified
 
 CMA_ES_MIN_POPSIZE = 4
+MIN_EVAL_EPISODES = 16
+"""However few the environments are: the mean of fewer episodes says little."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +206,12 @@ def resolve(given: Given, base: Spec | None = None) -> Spec:
     task: Task | None = plugins.load_task(task_name, dict(settings)) if task_name else None
     defaults = task or objective
 
-    default_budget = getattr(defaults, "default_budget", Budget())
+    default_num_envs = getattr(defaults, "default_num_envs", 1)
+    num_envs = _first(given.num_envs, base and base.num_envs, default_num_envs)
+    _check("--num-envs", num_envs, num_envs >= 1, "1 or more")
+    default_budget = _for_envs(
+        getattr(defaults, "default_budget", Budget()), default_num_envs, num_envs
+    )
     budget = _budget(given, base.budget if base else default_budget)
     default_space = getattr(defaults, "default_space", None)
     if default_space is not None and given.algo is not None:
@@ -230,10 +238,6 @@ def resolve(given: Given, base: Spec | None = None) -> Spec:
     _check("--warm-start", warm_start, fits, f"left out with --sampler {sampler}")
     popsize = _first(given.popsize, base and base.popsize, 10)
     _check("--popsize", popsize, popsize >= CMA_ES_MIN_POPSIZE, f"{CMA_ES_MIN_POPSIZE} or more")
-    num_envs = _first(
-        given.num_envs, base and base.num_envs, getattr(defaults, "default_num_envs", 1)
-    )
-    _check("--num-envs", num_envs, num_envs >= 1, "1 or more")
     seed = _first(given.seed, base and base.seed, 0)
     _check("--seed", seed, seed >= 0, "0 or more")
     limits = base.action_limits if base else None
@@ -322,6 +326,13 @@ def _space(name: str, fix: Mapping[str, str], ranges: Mapping[str, str]) -> Sear
     space = plugins.load("space", name)
     check_searchable(space)
     return modified(space, fix, ranges)
+
+
+def _for_envs(budget: Budget, default_num_envs: int, num_envs: int) -> Budget:
+    """Returns a task's budget for fewer environments, whose evaluation would take more rounds."""
+    rounds = math.ceil(budget.n_eval_episodes / default_num_envs)
+    episodes = max(MIN_EVAL_EPISODES, rounds * num_envs)
+    return dataclasses.replace(budget, n_eval_episodes=min(budget.n_eval_episodes, episodes))
 
 
 def _budget(given: Given, default: Budget) -> Budget:

@@ -98,7 +98,10 @@ def command(
     ] = None,
     eval_episodes: Annotated[
         int | None,
-        option("--eval-episodes", help="Of the evaluation.  [default: the task's]"),
+        option(
+            "--eval-episodes",
+            help="Of the evaluation.  [default: the task's, fewer with few environments]",
+        ),
     ] = None,
     num_envs: Annotated[
         int | None,

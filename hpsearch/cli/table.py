@@ -99,9 +99,8 @@ def render(study: Study, progress: Progress, only: str | None = None) -> Rendera
 def _state(run: Running) -> str:
     if run.lease_left < 0:
         return "no sign of its worker"
-    state = "training" if run.train_seconds is not None else "starting"
     purpose = f"{run.purpose} {run.seed}, " if run.purpose != "search" else ""
-    return f"{purpose}{state}" + (f", attempt {run.attempt}" if run.attempt > 1 else "")
+    return f"{purpose}{run.phase}" + (f", attempt {run.attempt}" if run.attempt > 1 else "")
 
 
 def _cells(run: Running) -> tuple[str, ...]:

@@ -45,7 +45,11 @@ def command(
         str | None, option("--budget", help="Training time of a run.  [default: the task's]")
     ] = None,
     eval_episodes: Annotated[
-        int | None, option("--eval-episodes", help="Of the evaluation.  [default: the task's]")
+        int | None,
+        option(
+            "--eval-episodes",
+            help="Of the evaluation.  [default: the task's, fewer with few environments]",
+        ),
     ] = None,
     num_envs: Annotated[
         int | None, option("--num-envs", help="Stepped at once.  [default: the task's]")

@@ -17,6 +17,7 @@ from hpsearch.database.engine import normalise_url
 from hpsearch.database.tables import attempts, runs, specs
 from hpsearch.database.transaction import Database
 from hpsearch.ending import End, accept, fail, release, supersede
+from hpsearch.progress import read_progress
 from hpsearch.queue import Lease, Nothing, Standing, claim, enqueue_replays, renew
 from hpsearch.reaping import reap
 from hpsearch.settings import settings
@@ -153,6 +154,21 @@ def long_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the server seem to have been up for long: it may have been started just now."""
     text = reaping._DEAD.text.replace("pg_postmaster_start_time()", "timestamptz '-infinity'")
     monkeypatch.setattr(reaping, "_DEAD", sa.text(text))
+
+
+def test_a_run_is_seen_to_start_to_train_and_to_be_evaluated(
+    study: Study, worker_id: uuid.UUID
+) -> None:
+    def phase() -> str:
+        (running,) = read_progress(study).running
+        return running.phase
+
+    held = lease(study, worker_id)
+    assert phase() == "starting"
+    renew(study, held, [point(0.0)])
+    assert phase() == "training"
+    renew(study, held, [point(held.budget.train_seconds)])
+    assert phase() == "evaluating"
 
 
 @pytest.mark.usefixtures("long_up")

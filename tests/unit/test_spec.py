@@ -30,6 +30,26 @@ def test_the_defaults_are_the_tasks() -> None:
     assert spec.default_name == "quadruped-walk-sac-small"
 
 
+@pytest.mark.parametrize(
+    ("task", "num_envs", "n_eval_episodes"),
+    [
+        ("Isaac-Velocity-Flat-Unitree-A1-v0", 4096, 512),
+        ("Isaac-Velocity-Flat-Unitree-A1-v0", 100, 100),
+        ("Isaac-Velocity-Flat-Unitree-A1-v0", 4, 16),
+        ("quadruped-walk", 64, 128),
+        ("quadruped-walk", 32, 64),
+    ],
+)
+def test_an_evaluation_takes_no_more_rounds_with_fewer_environments(
+    task: str, num_envs: int, n_eval_episodes: int
+) -> None:
+    spec = resolve(Given(task=task, num_envs=num_envs))
+    assert spec.budget.n_eval_episodes == n_eval_episodes
+    given = Given(task=task, num_envs=num_envs, n_eval_episodes=99)
+    assert resolve(given).budget.n_eval_episodes == 99
+    check_same("s", spec, Given(num_envs=num_envs))
+
+
 def test_a_spec_survives_json() -> None:
     spec = resolve(Given(task="quadruped-walk", fix={"gamma": "0.98"}))
     prior = Prior(mean=(0.5, 0.25), sigma=0.1, covariance=((1.0, 0.5), (0.5, 1.0)))
