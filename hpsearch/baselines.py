@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from hpsearch import plugins
 from hpsearch.base import Purpose
+from hpsearch.code_version import users_code
 from hpsearch.database.tables import runs
 from hpsearch.database.transaction import Database
 from hpsearch.exceptions import InvalidFile, InvalidValue
@@ -39,7 +40,9 @@ class BaselineRun:
 def open_baseline(
     database: Database, given: Given, purpose: Purpose, hyperparams: Mapping[str, Any] | None
 ) -> tuple[Study, Mapping[str, Any]]:
-    """Opens or creates the study that holds such runs: one a spec, with no trials to search.
+    """Opens or creates the study that holds such runs, with no trials to search.
+
+    There is one for each spec, and for each state of the code that a user brought.
 
     Args:
       database: where.
@@ -56,7 +59,9 @@ def open_baseline(
     spec = resolve(given)
     if hyperparams is not None:
         _check(spec, hyperparams)
-    name = f"{spec.task}-{purpose}-{spec.algo}-{spec.fingerprint[:6]}"
+    # What other code has trained stays where it is.
+    theirs = "".join(f"-{digest[:6]}" for digest in users_code(spec).values())
+    name = f"{spec.task}-{purpose}-{spec.algo}-{spec.fingerprint[:6]}{theirs}"
     study, _ = launch_study(database, given, name=name, target=0)
     if hyperparams is None:
         space = study.spec.search_space()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,11 +18,11 @@ from hpsearch.baselines import BaselineRun, open_baseline, read_runs
 from hpsearch.database.tables import limits as table
 from hpsearch.database.transaction import Database
 from hpsearch.ending import now
-from hpsearch.exceptions import NoSuchLimits, NotLearned
+from hpsearch.exceptions import LimitsExist, NoSuchLimits, NotLearned
 from hpsearch.objectives.limits import check_limits
 from hpsearch.objectives.tasks.isaaclab_robots import same_task
 from hpsearch.queue import enqueue_runs
-from hpsearch.spec import Given
+from hpsearch.spec import Given, resolve
 from hpsearch.study import Study
 
 LEARNED_SHARE = 0.5
@@ -62,14 +64,36 @@ class StoredLimits:
         return ActionLimits(name=self.name, low=low, high=high, joints=known)
 
 
-def default_name(task: str, percentile: float) -> str:
-    """Returns the name of a task's limits where none is given."""
+def default_name(task: str, settings: Mapping[str, str], percentile: float) -> str:
+    """Returns the name of a task's limits where none is given; other settings, another name."""
     # A slash would make it a file's path.
-    return f"{task.replace('/', '-')}-p{percentile:g}"
+    parts = [task.replace("/", "-")]
+    if settings:
+        typed = json.dumps(dict(settings), sort_keys=True)
+        parts.append(hashlib.sha256(typed.encode()).hexdigest()[:6])
+    return "-".join([*parts, f"p{percentile:g}"])
+
+
+def check_free(database: Database, name: str, task: str, settings: Mapping[str, str]) -> None:
+    """Refuses a name that limits of another task, or of other settings of it, have.
+
+    Raises:
+      LimitsExist: says whose they are.
+    """
+    for each in list_limits(database):
+        same = same_task(each.task, task) and dict(each.settings) == dict(settings)
+        if each.name == name and not same:
+            typed = " ".join([each.task, *(f"{k}={v}" for k, v in each.settings.items())])
+            raise LimitsExist(name=name, task=typed)
 
 
 def store(database: Database, found: StoredLimits) -> None:
-    """Stores limits; those of the same name are replaced."""
+    """Stores limits; those of the same name are replaced.
+
+    Raises:
+      LimitsExist: they are of another task, or of other settings.
+    """
+    check_free(database, found.name, found.task, found.settings)
     values = dataclasses.asdict(found)
     del values["created_at"]
     changes = {**{name: values[name] for name in values if name != "name"}, "created_at": now}
@@ -117,7 +141,12 @@ def find_extracted(
 
 
 def request_extraction(
-    database: Database, given: Given, percentile: float, hyperparams: Mapping[str, Any] | None
+    database: Database,
+    given: Given,
+    percentile: float,
+    hyperparams: Mapping[str, Any] | None,
+    *,
+    name: str | None,
 ) -> tuple[Study, list[int]]:
     """Makes the run wait whose PPO's actions are recorded.
 
@@ -126,11 +155,19 @@ def request_extraction(
       given: task, its settings, budget, seed, environments.
       percentile: share to be cut from each side, in percent.
       hyperparams: of PPO; None for the middle of its search space.
+      name: of the limits; None for task and percentile.
 
     Returns:
       The study that holds the run, and the run's id.
+
+    Raises:
+      LimitsExist: limits of another task have that name.
     """
     given = dataclasses.replace(given, algo="ppo", objective="recording", bounds="none")
+    spec = resolve(given)
+    assert spec.task is not None
+    name = name or default_name(spec.task, spec.settings, percentile)
+    check_free(database, name, spec.task, spec.settings)
     study, found = open_baseline(database, given, Purpose.BOUNDS, hyperparams)
     run = {**found, "percentile": percentile}
     return study, enqueue_runs(study, Purpose.BOUNDS, run, 1)
@@ -158,6 +195,7 @@ def store_extraction(
 
     Raises:
       NotLearned: it did not.
+      LimitsExist: limits of another task have that name.
     """
     (run,) = read_runs(study, run_ids)
     assert run.result is not None and study.spec.task is not None
@@ -167,7 +205,7 @@ def store_extraction(
     if not (force or learned(run)):
         raise NotLearned(task=study.spec.task, standing_return=standing, **figures)
     found = StoredLimits(
-        name=name or default_name(study.spec.task, actions["percentile"]),
+        name=name or default_name(study.spec.task, study.spec.settings, actions["percentile"]),
         task=study.spec.task,
         settings=study.spec.settings,
         percentile=actions["percentile"],

@@ -16,11 +16,18 @@ from hpsearch.spec import Spec
 def code_version(spec: Spec) -> dict[str, str]:
     """Returns what identifies the code that a study runs.
 
-    Our own code is named by its minor release, within which results stay comparable. A task, an
-    objective or a space from elsewhere is named by a hash over the sources of its package, or of
-    its file. What is not installed here (a simulator's package, with --python) is left out.
+    Our own code is named by its minor release, within which results stay comparable.
     """
-    found = {"hpsearch": ".".join(hpsearch.__version__.split(".")[:2])}
+    return {"hpsearch": ".".join(hpsearch.__version__.split(".")[:2]), **users_code(spec)}
+
+
+def users_code(spec: Spec) -> dict[str, str]:
+    """Returns a hash for each package that a task, an objective or a space comes from.
+
+    It is one over the sources of the package, or of its file. What is not installed here (a
+    simulator's package, with --python) is left out, and so is our own.
+    """
+    found = {}
     named = (("task", spec.task), ("objective", spec.objective), ("space", spec.space))
     for kind, name in named:
         package = reference_of(kind, name).partition(":")[0].partition(".")[0] if name else ""

@@ -91,6 +91,12 @@ class NoSuchLimits(UsageError):
     """
 
 
+class LimitsExist(UsageError):
+    """The stored action limits {name!r} are those of {task}, and studies may name them. Choose
+    another name.
+    """
+
+
 class NotLearned(UsageError):
     """PPO did not learn {task!r}: its return is {mean_reward:.4g} (standard deviation
     {std_reward:.4g} over episodes), and standing still earns {standing_return:.4g}. Its actions

@@ -315,9 +315,9 @@ def enqueue_runs(
 
 
 def _try_again(connection: sa.Connection, run_id: int) -> None:
-    """Makes a run that was given up wait again: somebody asks for it anew."""
+    """Makes a run without a result wait again: somebody asks for it anew."""
     connection.execute(
         runs.update()
-        .where(runs.c.id == run_id, runs.c.state == "lost")
+        .where(runs.c.id == run_id, runs.c.state.in_(("lost", "failed")))
         .values(state="waiting", reason=None, ended_at=None)
     )

@@ -196,13 +196,10 @@ def resolve(given: Given, base: Spec | None = None) -> Spec:
     if base and base.task and given.task and same_task(given.task, base.task):
         # In the study's own spelling.
         given = dataclasses.replace(given, task=base.task)
-    objective_name = _first(given.objective, base and base.objective, "training")
+    objective_name, task_name = objective_and_task(given, base)
     objective = plugins.load("objective", objective_name)
     of_base = base is not None and given.task in (None, base.task)
     settings = _first(given.settings, base.settings if base and of_base else None, {})
-    task_name = _first(
-        given.task, base and base.task, _default_task(objective, given.default_task)
-    )
     task: Task | None = plugins.load_task(task_name, dict(settings)) if task_name else None
     defaults = task or objective
 
@@ -240,6 +237,7 @@ def resolve(given: Given, base: Spec | None = None) -> Spec:
     _check("--popsize", popsize, popsize >= CMA_ES_MIN_POPSIZE, f"{CMA_ES_MIN_POPSIZE} or more")
     seed = _first(given.seed, base and base.seed, 0)
     _check("--seed", seed, seed >= 0, "0 or more")
+    check_has_limits(given, task_name)
     limits = base.action_limits if base else None
     if task and given.stored_limits is not None:
         limits = given.stored_limits
@@ -306,12 +304,29 @@ def _telling(plain: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _default_task(objective: Any, default: str | None) -> str | None:
-    """Returns the task where none is given; an objective that is no class gets no setup."""
-    if not isinstance(objective, type):
-        default = None
-    name: str | None = getattr(objective, "default_task", default)
-    return name
+def objective_and_task(given: Given, base: Spec | None = None) -> tuple[str, str | None]:
+    """Returns the names of the objective and of its task; None for one that has no task.
+
+    Args:
+      given: what the user typed.
+      base: the spec of an existing study.
+    """
+    name: str = _first(given.objective, base and base.objective, "training")
+    objective = plugins.load("objective", name)
+    # An objective that is no class gets no setup.
+    default = given.default_task if isinstance(objective, type) else None
+    default = getattr(objective, "default_task", default)
+    return name, _first(given.task, base and base.task, default)
+
+
+def check_has_limits(given: Given, task: str | None) -> None:
+    """Refuses action limits where nothing acts.
+
+    Raises:
+      InvalidValue: there is no task, and limits were given.
+    """
+    allowed = "left out with an objective that has no task"
+    _check("--bounds", given.bounds, task is not None or given.bounds is None, allowed)
 
 
 def _space_of(algo: str, default: str) -> str:

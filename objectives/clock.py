@@ -60,6 +60,14 @@ class BudgetClock:
             return self._counted
         return self._counted + (self._clock() - self._started_at)
 
+    def progress(self, share_of_steps: float) -> float:
+        """Returns the share of the budget that is used up, 0 to 1: of its seconds or its steps.
+
+        Args:
+          share_of_steps: timesteps so far, as a share of those that the budget allows.
+        """
+        return min(1.0, max(self.spent / self.train_seconds, share_of_steps))
+
     @property
     def remaining(self) -> float:
         """Seconds left; 0 when the budget is spent."""

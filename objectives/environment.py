@@ -137,6 +137,12 @@ def watched(env: VecEnv) -> WatchedVecEnv:
     return found
 
 
+def unwatched(env: VecEnv) -> VecEnv:
+    """Returns what the task made, from below what `wrapped` put around it."""
+    watcher = unwrap_vec_wrapper(env, WatchedVecEnv)
+    return env if watcher is None else watcher.venv
+
+
 @contextmanager
 def statistics_frozen(env: VecEnv) -> Iterator[None]:
     """Keeps the observation statistics as they are in the block, whatever happens there.

@@ -22,7 +22,13 @@ STANDING_STEPS = 1000
 
 
 def evaluate(
-    env: VecEnv, policy: Policy, n_episodes: int, *, seed: int, max_steps: int | None = None
+    env: VecEnv,
+    policy: Policy,
+    n_episodes: int,
+    *,
+    seed: int,
+    max_steps: int | None = None,
+    stepped: Callable[[], None] = lambda: None,
 ) -> npt.NDArray[np.float64]:
     """Returns the undiscounted return of each of `n_episodes` episodes.
 
@@ -37,6 +43,7 @@ def evaluate(
       seed: of the environments.
       max_steps: steps of every environment after which episodes still missing count with what
         they have earned, where they have begun; None for no bound.
+      stepped: is called after each step.
     """
     # The first environments take one episode more where the division leaves a rest.
     each, rest = divmod(n_episodes, env.num_envs)
@@ -50,6 +57,7 @@ def evaluate(
         observations = env.reset()
         while missing.any() and (max_steps is None or n_steps < max_steps):
             observations, rewards, dones, _ = env.step(policy(observations))
+            stepped()
             earned += rewards
             n_steps += 1
             for index in np.flatnonzero(dones):

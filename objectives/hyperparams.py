@@ -195,8 +195,8 @@ def _check_ent_coef(value: Any) -> None:
     allowed = "a number from 0 on, auto, or auto_ and a number above 0"
     try:
         auto, _, first = str(value).partition("_")
-        number = float(first or 1.0) if auto == "auto" else float(value)
-    except ValueError:
+        number = float(first or 1.0) if auto == "auto" else value + 0.0
+    except (TypeError, ValueError):
         raise InvalidValue(name="ent_coef", value=value, allowed=allowed) from None
     if not math.isfinite(number) or number < 0 or (auto == "auto" and number == 0):
         raise InvalidValue(name="ent_coef", value=value, allowed=allowed)

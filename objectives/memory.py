@@ -13,8 +13,8 @@ LARGEST_SHARE = 0.8
 def fits_device(nbytes: int) -> bool:
     """Returns whether a table of `nbytes` fits the device; on a CPU the table is at home anyway.
 
-    What a simulator took already counts, where the driver tells. A device that does not tell its
-    memory counts as large enough.
+    What a simulator took already counts, where the driver tells; what JAX holds in its pool from
+    an earlier run does not. A device that does not tell its memory counts as large enough.
     """
     device = jax.devices()[0]
     if device.platform == "cpu":
@@ -22,6 +22,9 @@ def fits_device(nbytes: int) -> bool:
     memory = device.memory_stats() or {}
     if "bytes_limit" not in memory:
         return True
-    free = float(memory["bytes_limit"] - memory.get("bytes_in_use", 0))
+    in_use = memory.get("bytes_in_use", 0)
+    free = float(memory["bytes_limit"] - in_use)
     told = gpu_memory_free()
-    return nbytes <= LARGEST_SHARE * (free if told is None else min(free, told))
+    if told is not None:
+        free = min(free, told + max(0, memory.get("pool_bytes", 0) - in_use))
+    return nbytes <= LARGEST_SHARE * free

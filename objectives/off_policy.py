@@ -173,7 +173,7 @@ class OffPolicyAgent:
                     return
             if self.num_timesteps <= hp.learning_starts:
                 continue
-            progress = max(clock.spent / clock.train_seconds, self.num_timesteps / max_timesteps)
+            progress = clock.progress(self.num_timesteps / max_timesteps)
             if not self._burst(self._burst_steps, pace, self._numbers(progress), look):
                 return
 
@@ -213,7 +213,7 @@ class OffPolicyAgent:
 
     def _numbers(self, progress: float) -> Numbers:
         hp = self._hp
-        left = max(0.0, 1.0 - progress) if hp.learning_rate_schedule == "linear" else 1.0
+        left = 1.0 - progress if hp.learning_rate_schedule == "linear" else 1.0
         self._learning_rate = left * hp.learning_rate
         target = hp.target_entropy
         if target == "auto":
@@ -250,8 +250,10 @@ class OffPolicyAgent:
                 source = self._table
                 if self.replay_on_host:
                     n = min(n, self._key.host_chunk)
-                    n_drawn = self._key.host_chunk * self._hp.batch_size
-                    source = self._table.draw(self._filling, statistics, self._hp.gamma, n_drawn)
+                    source = self._table.draw(
+                        self._filling, statistics, self._hp.gamma, n * self._hp.batch_size,
+                        self._key.host_chunk * self._hp.batch_size,
+                    )  # fmt: skip
                 self._learner = self._programs.update(
                     self._learner, source, self._filling, statistics, numbers,
                     self._draw_key, np.int32(n),

@@ -34,7 +34,7 @@ class _Ppo(sbx.PPO):  # type: ignore[misc]
     n_minibatches_learned = 0
 
     def _update_current_progress_remaining(self, *_: Any) -> None:
-        self._current_progress_remaining = max(0.0, 1.0 - self.progress())
+        self._current_progress_remaining = 1.0 - self.progress()
 
     def train(self) -> None:
         """Learns from a rollout.
@@ -118,10 +118,16 @@ class PpoAgent:
         self.predict(observations)
         buffer.reset()
         buffer.full, buffer.pos = True, model.n_steps
-        n_epochs, model.n_epochs = model.n_epochs, 1
+        # The second minibatch finds its learning rate as the optimizer gives it back.
+        n_epochs, model.n_epochs = model.n_epochs, 2
+        # A ledger that nobody reads: these updates are no training.
+        ledger, model.ledger = model.ledger, Ledger()
         model.train()
         buffer.reset()
-        model.n_epochs, model._n_updates, model.n_minibatches_learned = n_epochs, 0, 0
+        model.ledger, model.n_epochs = ledger, n_epochs
+        model._n_updates = model.n_minibatches_learned = 0
+        if model.target_kl is not None:
+            model.adaptive_lr.current_adaptive_lr = model.lr_schedule(1.0)
         policy.actor_state, policy.vf_state = before
         model.key, policy.key, policy.noise_key = keys
         np.random.set_state(random_state)
@@ -160,6 +166,6 @@ class PpoAgent:
 
     def learn(self, clock: BudgetClock, max_timesteps: int, look: Look) -> None:
         """Trains until `look`, which is asked between steps and minibatches, says no."""
-        self._model.progress = lambda: clock.spent / clock.train_seconds
+        self._model.progress = lambda: clock.progress(self.num_timesteps / max_timesteps)
         self._model.rollout_buffer.look = look
         self._model.learn(max_timesteps, callback=lambda *_: look(), log_interval=None)

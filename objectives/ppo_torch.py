@@ -6,7 +6,7 @@ Imports torch, so it is imported only when it is asked for.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,12 +33,12 @@ class _Ppo(PPO):  # type: ignore[misc]
     """PPO whose updates are charged to the ledger and whose schedules follow the clock."""
 
     ledger: Ledger
-    clock: BudgetClock
+    progress: Callable[[], float] = staticmethod(lambda: 0.0)
     n_epochs: int
     n_minibatches_learned = 0
 
     def _update_current_progress_remaining(self, *_: Any) -> None:
-        self._current_progress_remaining = self.clock.remaining / self.clock.train_seconds
+        self._current_progress_remaining = 1.0 - self.progress()
 
     def train(self) -> None:
         """Learns from a rollout.
@@ -53,7 +53,7 @@ class _Ppo(PPO):  # type: ignore[misc]
             self.n_epochs = 1
             for _ in range(n_epochs):
                 super().train()
-                if buffer.stopped:
+                if buffer.stopped or buffer.left:
                     break
         self.n_epochs = n_epochs
         self.n_minibatches_learned += buffer.n_yielded
@@ -140,6 +140,6 @@ class TorchPpoAgent:
 
     def learn(self, clock: BudgetClock, max_timesteps: int, look: Look) -> None:
         """Trains until `look`, which is asked between steps and minibatches, says no."""
-        self._model.clock = clock
+        self._model.progress = lambda: clock.progress(self.num_timesteps / max_timesteps)
         self._model.rollout_buffer.look = look
         self._model.learn(max_timesteps, callback=lambda *_: look(), log_interval=None)

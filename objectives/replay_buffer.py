@@ -170,9 +170,15 @@ class HostTable:
         n = self._layout.num_envs
         self._table[row * n : (row + 1) * n] = transitions
 
-    def draw(self, filling: Filling, statistics: Statistics, gamma: float, n: int) -> Batch:
-        """Returns `n` transitions, uniformly drawn with replacement, as NumPy arrays."""
-        rows = self._rng.integers(0, int(filling.n_rows), n)
-        envs = self._rng.integers(0, self._layout.num_envs, n)
+    def draw(
+        self, filling: Filling, statistics: Statistics, gamma: float, n: int, length: int
+    ) -> Batch:
+        """Returns `n` transitions, uniformly drawn with replacement, as NumPy arrays.
+
+        The first of the table fills them up to `length`, the one that programs are compiled for.
+        """
+        rows, envs = np.zeros((2, length), np.int64)
+        rows[:n] = self._rng.integers(0, int(filling.n_rows), n)
+        envs[:n] = self._rng.integers(0, self._layout.num_envs, n)
         batch = read(self._table, self._layout, filling, statistics, gamma, rows, envs, np)
         return Batch(*(np.asarray(each, np.float32) for each in batch))

@@ -1,7 +1,7 @@
 """The path without NumPy for environments that live where the updates are computed.
 
-A VecEnv takes it by two methods beside its own, both of torch tensors on one device, whose type
-(`cpu`, `cuda`) its `tensor_device` names:
+A task's VecEnv takes it by two methods beside its own, both of torch tensors on one device, whose
+type (`cpu`, `cuda`) its `tensor_device` names:
 
     reset_tensors() -> observations [N, O] float32
     step_tensors(actions [N, A] float32, in its units) ->
@@ -14,7 +14,7 @@ A VecEnv takes it by two methods beside its own, both of torch tensors on one de
 Where observations come in groups these stand side by side, in the order of the space, with the
 critics' own last. Tensors become JAX's arrays and back by DLPack, without a copy through the
 host. A tensor may be written again at the next call. Evaluation steps the same environment by its
-usual methods.
+usual methods. A wrapper around such an environment hides the methods unless it has them itself.
 
 Letters of shapes: `N` environments, `O` figures of an observation, `A` actions, `W` columns.
 """
@@ -31,7 +31,7 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from hpsearch.exceptions import Diverged
-from hpsearch.objectives.environment import CLIP_OBSERVATIONS, N_RECENT_EPISODES
+from hpsearch.objectives.environment import CLIP_OBSERVATIONS, N_RECENT_EPISODES, unwatched
 from hpsearch.objectives.observations import EPSILON
 from hpsearch.objectives.replay_buffer import Layout, Statistics
 
@@ -63,13 +63,17 @@ class Watch(NamedTuple):
 
 
 def offers_tensors(env: VecEnv) -> bool:
-    """Returns whether an environment, below its wrappers, offers tensors where JAX computes.
+    """Returns whether an environment offers tensors where JAX computes.
 
     A simulator on a GPU beside a JAX that knows the CPU only, or the other way round, is stepped
     through NumPy.
+
+    Args:
+      env: as the task made it, or watched.
     """
-    below = env.unwrapped
-    if not (hasattr(below, "step_tensors") and hasattr(below, "reset_tensors")):
+    below = unwatched(env)
+    # Of the class: a wrapper passes on what it lacks, past what it does.
+    if not all(hasattr(type(below), name) for name in ("step_tensors", "reset_tensors")):
         return False
     platform = {"cuda": "gpu"}.get(below.tensor_device, below.tensor_device)
     return bool(jax.devices()[0].platform == platform)
@@ -82,14 +86,14 @@ class TensorCollector:
         """Compiles what is done with a step.
 
         Args:
-          env: `N` environments whose `unwrapped` offers tensors.
+          env: `N` environments that offer tensors, watched.
           layout: of the table.
           normalize: whether statistics of the observations are kept.
         """
         import torch
 
         self._torch = torch
-        self._env, self._layout, self._normalize = env.unwrapped, layout, normalize
+        self._env, self._layout, self._normalize = unwatched(env), layout, normalize
         self._first, self._record = _compiled(layout)
         space = env.action_space
         self._low, self._high = (

@@ -123,8 +123,6 @@ class Training:
                 detail = error.fields["detail"]
                 raise BrokenTask(name=self._name, detail=detail) from error
         with ledger.phase("build"):
-            # Standing still was seeded as an evaluation; training has a stream of its own.
-            env.seed(environment_seed)
             agent = build_agent(
                 self._setup.algo,
                 hyperparams,
@@ -134,6 +132,8 @@ class Training:
                 normalize=self._task.normalize_observations,
                 ledger=ledger,
             )
+            # Standing still was seeded as an evaluation, and PPO seeds with its own.
+            env.seed(environment_seed)
         with ledger.phase("compile"):
             agent.compile()
             conditions.calibrate()
@@ -249,12 +249,11 @@ class Training:
 
         figures: dict[str, list[float]] = {}
 
-        def policy(observations: Any) -> Any:
+        def stepped() -> None:
             for name, value in self._metrics(agent.env).items():
                 figures.setdefault(name, []).append(value)
-            return agent.predict(observations)
 
-        returns = evaluate(agent.env, policy, n_episodes, seed=seed)
+        returns = evaluate(agent.env, agent.predict, n_episodes, seed=seed, stepped=stepped)
         return returns, {name: math.fsum(each) / len(each) for name, each in figures.items()}
 
     def _learn(

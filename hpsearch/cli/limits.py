@@ -22,7 +22,7 @@ from hpsearch.duration import format_duration
 from hpsearch.exceptions import InvalidValue, NoSuchStudy, TrainIncomplete
 from hpsearch.objectives.limits import check_limits, is_plain
 from hpsearch.objectives.tasks.isaaclab_robots import same_task
-from hpsearch.spec import Given, Spec
+from hpsearch.spec import Given, Spec, check_has_limits, objective_and_task
 from hpsearch.study import open_study
 
 PERCENTILE = 2.5
@@ -57,9 +57,10 @@ def of_study(database: Database, name: str | None) -> Spec | None:
 
 def _whose(given: Given, base: Spec | None) -> Given:
     """Returns whose limits: task, settings, environments; those of `base` where none is given."""
-    task, settings = given.task or given.default_task, given.settings
-    num_envs = given.num_envs
-    if base is not None and base.task and same_task(given.task or base.task, base.task):
+    _, task = objective_and_task(given, base)
+    check_has_limits(given, task)
+    settings, num_envs = given.settings, given.num_envs
+    if base is not None and base.task and same_task(task or base.task, base.task):
         task, settings = base.task, base.settings if settings is None else settings
         num_envs = num_envs or base.num_envs
     return Given(task=task, settings=settings or {}, num_envs=num_envs)
@@ -151,8 +152,9 @@ def extract(
     Raises:
       NotLearned: PPO did not learn.
       TrainIncomplete: its run has no result.
+      LimitsExist: limits of another task have that name.
     """
-    study, run_ids = request_extraction(database, given, percentile, hyperparams)
+    study, run_ids = request_extraction(database, given, percentile, hyperparams, name=name)
     seconds = format_duration(study.spec.budget.train_seconds)
     err.print(f"study {study.name}: PPO trains {seconds}", markup=False)
     (run,) = attend_runs(

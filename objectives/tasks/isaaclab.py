@@ -61,7 +61,7 @@ class IsaacLab:
         # A curriculum moves what is observed; statistics of the first minutes would mislead.
         self.normalize_observations = _truth("normalize", settings, default=not rough)
         self._critic = _truth("critic", settings, default=True)
-        known = [f"reward/{term}" for term in VELOCITY_REWARDS] if velocity else []
+        known = [f"reward/{term}" for term in VELOCITY_REWARDS] if robot.joints else []
         self.metric_names: Sequence[str] = (
             *(["terrain_level"] if rough else []), *known, "reward/*"
         )  # fmt: skip
@@ -83,8 +83,8 @@ class IsaacLab:
     ) -> Iterator[VecEnv]:
         """Opens the simulator; see `Task.make`.
 
-        Limits of length 1 stand for every action; without limits an action may be anything from
-        -100 to 100.
+        Limits of length 1 stand for every action; without limits those of the task count, or
+        -100 and 100 where it has none.
 
         Raises:
           UnsupportedTask: no such task is registered, or it needs Isaac Sim, which is not here.

@@ -5,10 +5,11 @@ Letters of shapes: `N` environments, `A` actions.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import gymnasium
@@ -23,9 +24,12 @@ from hpsearch.objectives.tasks.isaaclab_groups import InGroups, declares_critic,
 from hpsearch.objectives.tasks.isaaclab_robots import registered_id
 
 RAW_BOUND = 100.0
-"""Where no limits are given: an agent that squashes its actions needs some."""
+"""Where neither limits nor the task bound an action: an agent that squashes its own needs some."""
 
 KITLESS_PHYSICS = "newton_mjwarp"
+
+PHYSICS = ("physics=", "env.sim.physics=", "env.sim.physics.")
+"""How an override begins that chooses the physics."""
 
 
 @contextmanager
@@ -57,53 +61,91 @@ def open_isaaclab(
         raise UnsupportedTask(name=task_id, problem="Isaac Lab has no such task registered")
     cfg = _configuration(registered, overrides, num_envs, seed)
     _order_joints(cfg, action_names)
-    with launch_simulation(cfg, {"headless": True}):
-        raw = gymnasium.make(registered, cfg=cfg)
+    with ExitStack() as opened:
         try:
-            joints = _joints(raw.unwrapped)
-            if action_names and joints != list(action_names):
-                has = ", ".join(joints) or "joints that it does not name"
-                problem = f"the robot has {has}, not {', '.join(action_names)}"
-                raise InvalidLimits(name="the task's", problem=problem, known="none")
-            groups = critic and _shows_critic(raw)
+            opened.enter_context(launch_simulation(cfg, {"headless": True}))
+            raw = gymnasium.make(registered, cfg=cfg)
+        except SystemExit as error:
+            problem = "Isaac Lab does not start it here; the run's log says why"
+            raise UnsupportedTask(name=task_id, problem=problem) from error
+        opened.callback(raw.close)
+        own = getattr(raw.unwrapped, "single_action_space", None)
+        if not isinstance(own, spaces.Box):
+            problem = "its actions are not one vector of continuous figures"
+            raise UnsupportedTask(name=task_id, problem=problem)
+        joints = _joints(raw.unwrapped)
+        if action_names and joints != list(action_names):
+            has = ", ".join(joints) or "joints that it does not name"
+            problem = f"the robot has {has}, not {', '.join(action_names)}"
+            raise InvalidLimits(name="the task's", problem=problem, known="none")
+        groups = critic and _shows_critic(raw)
 
-            class GroupsVecEnv(InGroups, Sb3VecEnvWrapper):  # type: ignore[misc]
-                """Shows both groups."""
+        class GroupsVecEnv(InGroups, Sb3VecEnvWrapper):  # type: ignore[misc]
+            """Shows both groups."""
 
-            wrapped = (GroupsVecEnv if groups else Sb3VecEnvWrapper)(raw)
-            in_rows = groups or isinstance(wrapped.observation_space, spaces.Box)
-            kind = TensorVecEnv if in_rows else LimitedVecEnv
-            env = kind(wrapped, action_low, action_high, joints)
-            # The first reset of a simulation shows the joints at rest, whatever they were given.
-            with curriculum_frozen(env):
-                env.seed(seed)
-                env.reset()
-            env.seed(seed)
-            yield env
-        finally:
-            raw.close()
+        wrapped = (GroupsVecEnv if groups else Sb3VecEnvWrapper)(raw)
+        in_rows = groups or isinstance(wrapped.observation_space, spaces.Box)
+        kind = TensorVecEnv if in_rows else LimitedVecEnv
+        bounded = own.is_bounded("both")
+        env = kind(
+            wrapped,
+            (own.low if bounded else [-RAW_BOUND]) if action_low is None else action_low,
+            (own.high if bounded else [RAW_BOUND]) if action_high is None else action_high,
+            joints,
+        )
+        # The first reset of a simulation shows the joints at rest, whatever they were given.
+        env.seed(seed)
+        env.reset()
+        env.seed(seed)
+        yield env
 
 
 def _configuration(task_id: str, overrides: Sequence[str], num_envs: int, seed: int) -> Any:
     from isaaclab_tasks.utils import parse_env_cfg
 
-    chosen = any(each.startswith(("physics=", "env.sim.physics")) for each in overrides)
+    chosen = any(each.startswith(PHYSICS) for each in overrides)
     device = None
     if not any(each.startswith("env.sim.device=") for each in overrides):
         device = "cuda:0" if torch.cuda.is_available() else "cpu"
     try:
         cfg = parse_env_cfg(task_id, device=device, num_envs=num_envs, overrides=list(overrides))
         if not chosen and not _runs_here(cfg.sim.physics):
-            more = [*overrides, f"physics={KITLESS_PHYSICS}"]
-            cfg = parse_env_cfg(task_id, device=device, num_envs=num_envs, overrides=more)
+            overrides = [*overrides, f"physics={KITLESS_PHYSICS}"]
+            cfg = parse_env_cfg(task_id, device=device, num_envs=num_envs, overrides=overrides)
     except (ValueError, AttributeError, KeyError) as error:
         raise UnsupportedTask(name=task_id, problem=str(error)) from error
+    _check_overrides(task_id, overrides)
     print(f"{task_id}: {type(cfg.sim.physics).__name__} on {cfg.sim.device}", flush=True)
     cfg.seed = seed
     # Without it a time-out would be bootstrapped from the first observation after the reset.
     cfg.compute_final_obs = True
     _take_off_cosmetics(cfg.scene)
     return cfg
+
+
+def _check_overrides(task_id: str, overrides: Sequence[str]) -> None:
+    """Refuses an override of what the configuration does not have: Isaac Lab would add it.
+
+    Each is looked for in the configuration that the others make, for they may choose its shape.
+    """
+    from isaaclab_tasks.utils import parse_env_cfg
+
+    for override in overrides:
+        path, _, _ = override.partition("=")
+        if not path.startswith("env."):
+            continue
+        others = [each for each in overrides if each is not override]
+        try:
+            found: Any = parse_env_cfg(task_id, overrides=others)
+        except (ValueError, AttributeError, KeyError):
+            continue  # they need this one
+        for name in path.split(".")[1:]:
+            names = list(found) if isinstance(found, Mapping) else dir(found)
+            if name not in names:
+                near = ", ".join(difflib.get_close_matches(name, names)) or "nothing like it"
+                problem = f"its configuration has no {path}; it has {near}"
+                raise UnsupportedTask(name=task_id, problem=problem)
+            found = found[name] if isinstance(found, Mapping) else getattr(found, name)
 
 
 def _runs_here(physics: Any) -> bool:
@@ -162,15 +204,15 @@ class LimitedVecEnv(VecEnvWrapper):  # type: ignore[misc]
     def __init__(
         self,
         venv: VecEnv,
-        low: Sequence[float] | None,
-        high: Sequence[float] | None,
+        low: Sequence[float],
+        high: Sequence[float],
         joints: Sequence[str],
     ) -> None:
         """Narrows the action space.
 
         Args:
           venv: to wrap.
-          low: `[A]`, `[1]` for every action, or None.
+          low: `[A]`, or `[1]` for every action.
           high: the same.
           joints: `[A]` names, or empty.
 
@@ -179,8 +221,6 @@ class LimitedVecEnv(VecEnvWrapper):  # type: ignore[misc]
         """
         self.joints = joints
         shape = venv.action_space.shape
-        low = [-RAW_BOUND] if low is None else low
-        high = [RAW_BOUND] if high is None else high
         if len(low) not in (1, shape[0]):
             named = f" ({', '.join(joints)})" if joints else ""
             problem = f"{len(low)} pairs for {shape[0]} actions{named}"
@@ -195,8 +235,9 @@ class LimitedVecEnv(VecEnvWrapper):  # type: ignore[misc]
         )
 
     def reset(self) -> Any:
-        """Resets all environments."""
-        return self.venv.reset()
+        """Resets all environments; nobody walked to here, so no curriculum moves a robot."""
+        with curriculum_frozen(self):
+            return self.venv.reset()
 
     def step_async(self, actions: Any) -> None:
         """Sends the actions `[N, A]`, clipped."""
@@ -216,18 +257,14 @@ class TensorVecEnv(LimitedVecEnv):
     """
 
     @property
-    def unwrapped(self) -> VecEnv:
-        """This environment: nothing below it knows the limits."""
-        return self
-
-    @property
     def tensor_device(self) -> str:
         """Type of the device that simulates."""
         return str(torch.device(_simulation(self).device).type)
 
     def reset_tensors(self) -> torch.Tensor:
         """Resets all environments; returns the observations `[N, O]`."""
-        observations, _ = _simulation(self).reset()
+        with curriculum_frozen(self):
+            observations, _ = _simulation(self).reset()
         return self._rows(observations)
 
     def step_tensors(self, actions: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -267,11 +304,15 @@ def curriculum_frozen(env: Any) -> Iterator[None]:
     if curriculum is None:
         yield
         return
+    around = vars(curriculum).get("compute")
     curriculum.compute = lambda env_ids=None: None
     try:
         yield
     finally:
-        del curriculum.compute
+        if around is None:
+            del curriculum.compute
+        else:
+            curriculum.compute = around
 
 
 def backend(env: VecEnv) -> str:

@@ -12,7 +12,7 @@ VELOCITY_REWARDS = (
     "track_lin_vel_xy_exp", "track_ang_vel_z_exp", "lin_vel_z_l2", "ang_vel_xy_l2",
     "dof_torques_l2", "dof_acc_l2", "action_rate_l2", "feet_air_time", "flat_orientation_l2",
 )  # fmt: skip
-"""Reward terms that the velocity tasks of all robots share."""
+"""Reward terms that the velocity tasks of the robots with known joints share."""
 
 
 @dataclass(frozen=True, kw_only=True)

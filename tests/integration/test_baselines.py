@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from hpsearch.base import Purpose
 from hpsearch.baselines import BaselineRun, open_baseline, read_params, read_runs
@@ -17,10 +18,12 @@ from hpsearch.bounds import (
     learned,
     list_limits,
     read_stored,
+    request_extraction,
     store,
 )
+from hpsearch.database.tables import runs
 from hpsearch.database.transaction import Database
-from hpsearch.exceptions import InvalidFile, InvalidLimits, NoSuchLimits
+from hpsearch.exceptions import InvalidFile, InvalidLimits, LimitsExist, NoSuchLimits
 from hpsearch.objectives.limits import check_limits
 from hpsearch.queue import Nothing, claim, enqueue_runs
 from hpsearch.settings import settings
@@ -68,6 +71,31 @@ def test_asking_again_trains_only_what_is_missing(baseline: Study) -> None:
     assert other[0] not in again
 
 
+def test_asking_again_trains_what_failed(baseline: Study) -> None:
+    ids = enqueue_runs(baseline, Purpose.TRAIN, POINT, 1)
+    with baseline.database.transaction() as connection:
+        failed = {"state": "failed", "reason": "over_budget", "ended_at": sa.func.now()}
+        connection.execute(runs.update().where(runs.c.id == ids[0]).values(failed))
+    assert enqueue_runs(baseline, Purpose.TRAIN, POINT, 1) == ids
+    work(baseline)
+    (run,) = read_runs(baseline, ids)
+    assert (run.state, run.reason) == ("finished", None)
+
+
+def test_other_code_of_the_users_trains_beside_what_is_there(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "my_sphere.py"
+    source = "from hpsearch.objectives.sphere import Sphere\n"
+    module.write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    given = Given(objective="my_sphere:Sphere", space="sphere")
+    first, _ = open_baseline(database, given, Purpose.TRAIN, None)
+    assert open_baseline(database, given, Purpose.TRAIN, None)[0].id == first.id
+    module.write_text(source + "# changed\n")
+    assert open_baseline(database, given, Purpose.TRAIN, None)[0].id != first.id
+
+
 def test_the_middle_of_the_space_stands_where_nothing_is_given(database: Database) -> None:
     study, hyperparams = open_baseline(database, Given(objective="sphere"), Purpose.TRAIN, None)
     assert set(hyperparams) == {"x0", "x1", "x2", "n"}
@@ -113,13 +141,25 @@ def test_limits_are_kept_by_name_and_replaced(database: Database) -> None:
         read_stored(database, "other")
 
 
+def test_limits_of_another_task_are_not_replaced(database: Database) -> None:
+    store(database, some_limits())
+    for changes in ({"task": "u"}, {"settings": {"commands": "full"}}):
+        with pytest.raises(LimitsExist, match=r"'t-p2\.5' are those of t,"):
+            store(database, some_limits(**changes))
+    extraction = Given(task="quadruped-walk")
+    with pytest.raises(LimitsExist, match="another name"):
+        request_extraction(database, extraction, 2.5, None, name="t-p2.5")
+    assert read_stored(database, "t-p2.5").task == "t"
+
+
 def test_auto_finds_limits_of_the_same_task_settings_and_percentile(database: Database) -> None:
     store(database, some_limits())
     assert find_extracted(database, "t", {}, 2.5) is not None
     assert find_extracted(database, "t", {"commands": "full"}, 2.5) is None
     assert find_extracted(database, "t", {}, 0.5) is None
     assert find_extracted(database, "u", {}, 2.5) is None
-    assert default_name("t", 2.5) == "t-p2.5"
+    assert default_name("t", {}, 2.5) == "t-p2.5"
+    assert default_name("t", {"a": "1"}, 2.5) != default_name("t", {"a": "2"}, 2.5)
 
 
 def test_limits_of_other_joints_are_refused_by_name() -> None:

@@ -16,7 +16,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
 from hpsearch.base import ActionLimits, Budget, Setup
-from hpsearch.exceptions import InvalidLimits, OtherDevice
+from hpsearch.exceptions import InvalidLimits, OtherDevice, UnsupportedTask
 from hpsearch.objectives import training
 from hpsearch.objectives.tasks.isaaclab import IsaacLab
 from hpsearch.objectives.tasks.isaaclab_env import backend
@@ -29,12 +29,24 @@ TASK = "Isaac-Standin-v0"
 SIZES = {"policy": 3, "critic": 5}
 
 
+physx_installed = False
+
+
 class NewtonCfg:
     """Physics by the name of its class."""
 
 
 class PhysxCfg:
     """Another one."""
+
+
+class Curriculum:
+    """Counts how often it moved robots."""
+
+    n_moves = 0
+
+    def compute(self, env_ids: Any = None) -> None:
+        self.n_moves += 1
 
 
 class Simulation(gymnasium.Env):  # type: ignore[misc]
@@ -46,7 +58,8 @@ class Simulation(gymnasium.Env):  # type: ignore[misc]
 
     critic_declared = critic_shown = True
     joints = ("hip", "knee")
-    physics: Any = NewtonCfg()
+    action_space_of_one: Any = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    default_physics: Any = NewtonCfg()
     device = "cpu"
     render_mode = None
     metadata = {"render_modes": [None]}  # noqa: RUF012
@@ -58,10 +71,11 @@ class Simulation(gymnasium.Env):  # type: ignore[misc]
         self.single_observation_space = spaces.Dict(
             {name: spaces.Box(-np.inf, np.inf, (n,), np.float32) for name, n in groups.items()}
         )
-        self.single_action_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+        self.single_action_space = self.action_space_of_one
         term = SimpleNamespace(_joint_names=list(self.joints))
         self.action_manager = SimpleNamespace(active_terms=["joint_pos"], get_term=lambda _: term)
-        self.sim = SimpleNamespace(cfg=SimpleNamespace(physics=self.physics))
+        self.sim = SimpleNamespace(cfg=cfg.sim)
+        self.curriculum_manager = Curriculum()
         self.ages = torch.zeros(self.num_envs)
 
     def seed(self, seed: int) -> int:
@@ -74,6 +88,7 @@ class Simulation(gymnasium.Env):  # type: ignore[misc]
         return shown
 
     def reset(self, **_: Any) -> Any:
+        self.curriculum_manager.compute()
         self.ages[:] = 0
         return self._shown(), {}
 
@@ -81,6 +96,8 @@ class Simulation(gymnasium.Env):  # type: ignore[misc]
         self.ages += 1
         ended = self.ages >= torch.arange(self.num_envs) + 2
         extras = {"final_obs": self._shown()} if ended.any() else {}
+        if ended.any():
+            self.curriculum_manager.compute()
         self.ages[ended] = 0
         cut = torch.zeros_like(ended)
         return self._shown(), actions.sum(dim=1), cut, ended, extras
@@ -143,13 +160,30 @@ class Wrapper(VecEnv):  # type: ignore[misc]
         return [False] * self.num_envs
 
 
-def parse_env_cfg(task: str, *, device: Any, num_envs: int, overrides: list[str]) -> Any:
-    sim = SimpleNamespace(physics=Simulation.physics, device="cpu")
-    return SimpleNamespace(num_envs=num_envs, sim=sim, scene=SimpleNamespace())
+def parse_env_cfg(
+    task: str, *, device: Any = None, num_envs: int = 1, overrides: list[str]
+) -> Any:
+    """Sets what the overrides say, as Isaac Lab does whether it is there or not."""
+    sim = SimpleNamespace(physics=Simulation.default_physics, device="cpu", dt=0.005)
+    terms = {"speed": SimpleNamespace(weight=1.0)}
+    cfg = SimpleNamespace(num_envs=num_envs, sim=sim, scene=SimpleNamespace(), rewards=terms)
+    for override in overrides:
+        path, _, value = override.partition("=")
+        if override == "physics=newton_mjwarp":
+            sim.physics = NewtonCfg()
+            continue
+        found: Any = cfg
+        *above, leaf = path.split(".")[1:]
+        for name in above:
+            found = found[name] if isinstance(found, dict) else getattr(found, name)
+        setattr(found, leaf, value)
+    return cfg
 
 
 @contextmanager
 def launch_simulation(cfg: Any, args: Any) -> Iterator[None]:
+    if isinstance(cfg.sim.physics, PhysxCfg) and not physx_installed:
+        raise SystemExit(1)
     yield
 
 
@@ -250,7 +284,8 @@ def test_what_simulates_is_part_of_the_kind_of_device(monkeypatch: pytest.Monkey
 
     for wanted in (kind, device):
         run(trainer(kind=wanted), TINY, SHORT)
-    monkeypatch.setattr(Simulation, "physics", PhysxCfg())
+    monkeypatch.setattr(Simulation, "default_physics", PhysxCfg())
+    monkeypatch.setattr(f"{__name__}.physx_installed", True)
     monkeypatch.setattr("hpsearch.objectives.tasks.isaaclab_env._runs_here", lambda _: True)
     with pytest.raises(OtherDevice, match=r"NewtonCfg, and here is .*PhysxCfg"):
         run(trainer(kind=kind), TINY, SHORT)
@@ -259,3 +294,114 @@ def test_what_simulates_is_part_of_the_kind_of_device(monkeypatch: pytest.Monkey
     with pytest.raises(OtherDevice, match="come from a toaster"):
         run(trainer(kind="a toaster; NewtonCfg"), TINY, SHORT)
     assert not opened
+
+
+@pytest.mark.parametrize("settings", [{}, {"env.sim.physics_material.friction": "0.8"}])
+def test_newton_simulates_where_the_physics_of_the_task_is_not_installed(
+    settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_cfg = parse_env_cfg
+
+    def with_material(task: str, **given: Any) -> Any:
+        cfg = make_cfg(task, **{**given, "overrides": []})
+        cfg.sim.physics_material = SimpleNamespace(friction=1.0)
+        if "physics=newton_mjwarp" in given["overrides"]:
+            cfg.sim.physics = NewtonCfg()
+        return cfg
+
+    monkeypatch.setattr(sys.modules["isaaclab_tasks.utils"], "parse_env_cfg", with_material)
+    monkeypatch.setattr(Simulation, "default_physics", PhysxCfg())
+    with IsaacLab(TASK, **settings).make(2, 1) as env:
+        assert backend(env) == "NewtonCfg"
+
+
+def test_the_physics_of_the_task_stays_where_it_is_installed_or_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(f"{__name__}.physx_installed", True)
+    monkeypatch.setattr(Simulation, "default_physics", PhysxCfg())
+    with IsaacLab(TASK, **{"env.sim.physics": "ours"}).make(2, 1) as env:
+        assert backend(env) == "str"
+    monkeypatch.setattr("hpsearch.objectives.tasks.isaaclab_env._runs_here", lambda _: True)
+    with IsaacLab(TASK).make(2, 1) as env:
+        assert backend(env) == "PhysxCfg"
+
+
+def test_a_simulator_that_leaves_at_its_start_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Simulation, "default_physics", PhysxCfg())
+    monkeypatch.setattr("hpsearch.objectives.tasks.isaaclab_env._runs_here", lambda _: True)
+    with pytest.raises(UnsupportedTask, match="does not start it here"):
+        run(trainer(), TINY, SHORT)
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [({"env.sim.dtt": "1"}, r"no env\.sim\.dtt; it has dt"),
+     ({"env.simm.dt": "1"}, "simm"),
+     ({"env.sim.dt": "1", "env.rewards.speed.wait": "2"}, r"speed\.wait; it has weight")],
+)  # fmt: skip
+def test_a_setting_that_the_configuration_does_not_have_is_refused(
+    settings: dict[str, str], problem: str
+) -> None:
+    with pytest.raises(UnsupportedTask, match=problem), IsaacLab(TASK, **settings).make(2, 1):
+        pass
+    with IsaacLab(TASK, **{"env.rewards.speed.weight": "2"}).make(2, 1):
+        pass
+
+
+@pytest.mark.parametrize("space", [spaces.Discrete(3), None])
+def test_actions_that_are_not_one_continuous_vector_are_refused(
+    space: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Simulation, "action_space_of_one", space)
+    with pytest.raises(UnsupportedTask, match="not one vector"), IsaacLab(TASK).make(2, 1):
+        pass
+
+
+def test_without_limits_the_tasks_own_bounds_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    with IsaacLab(TASK).make(2, 1) as env:
+        assert env.action_space.high.tolist() == [100, 100]
+    own = spaces.Box(np.array([-1.0, -2.0], np.float32), np.array([3.0, 4.0], np.float32))
+    monkeypatch.setattr(Simulation, "action_space_of_one", own)
+    with IsaacLab(TASK).make(2, 1) as env:
+        assert env.action_space.low.tolist() == [-1, -2]
+        assert env.action_space.high.tolist() == [3, 4]
+
+
+def test_each_action_is_clipped_to_its_own_limits() -> None:
+    limits = {"action_low": [-1.0, -2.0], "action_high": [0.5, 0.25]}
+    with IsaacLab(TASK).make(2, 1, **limits) as env:
+        env.reset()
+        # What the stand-in earns is the sum of its actions.
+        for actions, earned in (([9, 9], 0.75), ([-9, -9], -3.0), ([0.1, 0.1], 0.2)):
+            rewards = env.step(np.tile(np.array(actions, np.float32), (2, 1)))[1]
+            assert rewards.tolist() == pytest.approx([earned, earned])
+
+
+def test_the_curriculum_moves_robots_only_at_the_ends_of_episodes_in_training() -> None:
+    task = IsaacLab(TASK)
+    with task.make(2, 1) as env:
+        curriculum = env.venv.unwrapped.curriculum_manager
+
+        def run_on(n_steps: int) -> int:
+            before = curriculum.n_moves
+            env.reset()
+            env.reset_tensors()
+            for _ in range(n_steps):
+                env.step(np.zeros((2, 2), np.float32))
+            return int(curriculum.n_moves - before)
+
+        assert curriculum.n_moves == run_on(1) == 0
+        with task.evaluating(env):
+            assert run_on(4) == 0
+        assert run_on(4) > 0
+
+
+def test_an_evaluation_moves_no_robot_to_another_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = kept(monkeypatch)
+    short = Budget(train_seconds=60.0, max_timesteps=2, n_eval_episodes=20)
+    made = trainer(("hip_joint", "knee_joint"))
+    made({**TINY, "learning_starts": 100}, seed=1, budget=short, report=lambda _: None)
+    # One step of training, in which no episode ends.
+    assert built[0].env.unwrapped.curriculum_manager.n_moves == 0
+    made.close()

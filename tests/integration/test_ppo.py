@@ -12,6 +12,7 @@ from hpsearch.objectives.ledger import Ledger
 from hpsearch.objectives.recording import Recording
 from hpsearch.objectives.training import Training
 from hpsearch.plugins import load_task
+from tests.integration.test_off_policy import kept
 
 pytestmark = [pytest.mark.filterwarnings("ignore:jax\\.:DeprecationWarning")]
 
@@ -55,6 +56,57 @@ def test_the_second_baseline_keeps_budget_and_ledger() -> None:
     assert result.overshoot_seconds < 0.3
     assert set(points[-1].losses) >= {"value_loss", "approx_kl"}
     assert result.ledger["update"] > 0
+
+
+@pytest.mark.parametrize("n_minibatches", [1, 4])
+def test_what_ppo_compiles_is_charged_to_compile(n_minibatches: int) -> None:
+    training = Training(setup("ppo"))
+    # Widths of its own: nothing that an earlier test compiled serves here.
+    hyperparams = {**SMALL, "n_minibatches": n_minibatches, "net_arch": [32 + n_minibatches]}
+    result = training(hyperparams, seed=1, budget=BUDGET, report=lambda _: None)
+    training.close()
+    assert result.conditions["compilations"] == 0 < result.n_updates
+    trained = result.ledger["env"] + result.ledger["update"]
+    assert trained == pytest.approx(result.train_seconds, abs=0.1)
+    assert result.ledger["compile"] > 0.1
+
+
+def test_a_rate_that_follows_the_divergence_begins_where_it_was_given() -> None:
+    from hpsearch.objectives.agents import build_agent
+
+    hyperparams = {**SMALL, "target_kl": 0.01, "learning_rate": 1e-3, "n_minibatches": 4}
+    with load_task("Pendulum-v1", {}).make(4, 1) as env:
+        agent = build_agent(
+            "ppo", hyperparams, env, task="Pendulum-v1", seed=1, normalize=True, ledger=Ledger()
+        )
+        agent.compile()
+        model = agent._model  # type: ignore[attr-defined]
+    assert model.adaptive_lr.current_adaptive_lr == 1e-3
+    rate = model.policy.actor_state.opt_state[1].hyperparams["learning_rate"]
+    assert float(rate) == pytest.approx(1e-3)
+
+
+def test_the_second_baseline_leaves_a_rollout_that_diverges_too_far() -> None:
+    training = Training(setup("ppo-torch"))
+    budget = Budget(train_seconds=60.0, max_timesteps=128, n_eval_episodes=4)
+    hyperparams = {**SMALL, "n_epochs": 5, "target_kl": 1e-9}
+    result = training(hyperparams, seed=1, budget=budget, report=lambda _: None)
+    training.close()
+    # Of each of two rollouts the first minibatch, and the second that showed it.
+    assert result.n_updates == 4
+
+
+@pytest.mark.parametrize("algo", ["ppo", "ppo-torch"])
+def test_a_linear_rate_ends_with_the_steps_where_these_end_first(
+    algo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = kept(monkeypatch)
+    training = Training(setup(algo))
+    budget = Budget(train_seconds=600.0, max_timesteps=256, n_eval_episodes=4)
+    hyperparams = {**SMALL, "learning_rate_schedule": "linear"}
+    training(hyperparams, seed=1, budget=budget, report=lambda _: None)
+    training.close()
+    assert built[0]._model._current_progress_remaining == pytest.approx(0.0)
 
 
 def test_a_recording_holds_limits_within_which_the_policy_acts(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from hpsearch.base import Budget
 from hpsearch.exceptions import Diverged
@@ -119,7 +119,7 @@ class PointsTask:
         if self.kind == "elsewhere":
             env.tensor_device = "cuda"
         self.opened.append(env)
-        yield env
+        yield HalfTheReward(env) if self.kind == "wrapped" else env
 
     def metrics(self, env: VecEnv) -> dict[str, float]:
         return {}
@@ -141,6 +141,26 @@ def test_tensors_and_numpy_learn_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     pairs = zip(*(jax.tree.leaves(agent.parameters) for agent in built), strict=True)
     for theirs, ours in pairs:
         np.testing.assert_allclose(ours, theirs, atol=5e-3)
+
+
+class HalfTheReward(VecEnvWrapper):  # type: ignore[misc]
+    def reset(self) -> Any:
+        return self.venv.reset()
+
+    def step_wait(self) -> Any:
+        shown, rewards, dones, infos = self.venv.step_wait()
+        return shown, 0.5 * rewards, dones, infos
+
+
+def test_a_tasks_own_wrapper_is_not_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = kept(monkeypatch)
+    ends = [
+        run(Training(setup(f"{__name__}:PointsTask", kind=kind)), TINY, BUDGET)[-1]
+        for kind in ("numpy", "wrapped")
+    ]
+    assert built[1].env.unwrapped.n_tensor_steps == 0 < built[1].n_updates
+    whole, half = (end.mean_return for end in ends)
+    assert whole is not None and half == pytest.approx(0.5 * whole, rel=0.5)
 
 
 def test_lengths_of_episodes_are_the_same_by_both_paths() -> None:

@@ -29,12 +29,12 @@ def tensor_end(env: Any, task: Any, seconds: float, seed: int) -> list[Any]:
     import torch
 
     simulation_of(env).cfg.episode_length_s = seconds
-    rng = np.random.default_rng(0)
+    rng, bounds = np.random.default_rng(0), (env.action_space.low, env.action_space.high)
     with task.evaluating(env), torch.no_grad():
         env.seed(seed)
         env.reset_tensors()
         for _ in range(STEPS):
-            actions = rng.uniform(LOW, HIGH, (NUM_ENVS, env.action_space.shape[0]))
+            actions = rng.uniform(*bounds, (NUM_ENVS, len(bounds[0])))
             step = env.step_tensors(torch.from_numpy(actions.astype(np.float32)))
     return [each.cpu().numpy() for each in step]
 
@@ -43,14 +43,21 @@ def episode_end(env: Any, task: Any, seconds: float, seed: int) -> tuple[Any, An
     """Steps from a seeded start; returns the last observations, dones and infos."""
     simulation = simulation_of(env)
     simulation.cfg.episode_length_s = seconds
-    rng = np.random.default_rng(0)
+    rng, bounds = np.random.default_rng(0), (env.action_space.low, env.action_space.high)
     with task.evaluating(env):
         env.seed(seed)
         env.reset()
         for _ in range(STEPS):
-            actions = rng.uniform(LOW, HIGH, (NUM_ENVS, env.action_space.shape[0]))
+            actions = rng.uniform(*bounds, (NUM_ENVS, len(bounds[0])))
             observations, _, dones, infos = env.step(actions.astype(np.float32))
     return observations, dones, infos
+
+
+def limits_of(task: Any) -> tuple[list[float], list[float]]:
+    """Returns other limits for each joint, all of them within LOW and HIGH."""
+    n_actions = max(1, len(task.action_names))
+    shares = [(1 + k) / n_actions for k in range(n_actions)]
+    return [LOW * share for share in shares], [HIGH * share for share in shares]
 
 
 def moved_joints(env: Any) -> list[list[str]]:
@@ -75,7 +82,8 @@ def explore(task_id: str) -> dict[str, Any]:
     settings = {"env.observations.policy.enable_corruption": "false"}
     task = load_task(task_id, settings)
     found: dict[str, Any] = {}
-    with task.make(NUM_ENVS, 1, action_low=[LOW], action_high=[HIGH]) as env:
+    low, high = limits_of(task)
+    with task.make(NUM_ENVS, 1, action_low=low, action_high=high) as env:
         with task.evaluating(env):
             first = env.reset()
             env.seed(2)
@@ -106,25 +114,32 @@ def explore(task_id: str) -> dict[str, Any]:
             and np.allclose(last[ended], terminal, atol=1e-5)
         )
 
-        # Beyond the limits an action acts like the limit.
-        scale = {"inside": HIGH, "outside": 50.0}
+        # Beyond the limits an action acts like the limit of its own joint.
         seen = {}
-        for name, action in scale.items():
+        for name, action in (("limit", np.array(high)), ("outside", np.full(len(high), 50.0))):
             with task.evaluating(env):
                 env.seed(4)
                 env.reset()
-                actions = np.full((NUM_ENVS, env.action_space.shape[0]), action, np.float32)
-                seen[name] = env.step(actions)[0]
+                seen[name] = env.step(np.tile(action, (NUM_ENVS, 1)).astype(np.float32))[0]
         found["moved"] = moved_joints(env)
-        found["clipped"] = bool(np.allclose(seen["inside"], seen["outside"]))
+        found["clipped"] = bool(np.allclose(seen["limit"], seen["outside"]))
 
         found["metrics"] = dict(task.metrics(env))
         before = found["metrics"].get("terrain_level")
-        with task.evaluating(env):
+        still = np.zeros((NUM_ENVS, env.action_space.shape[0]), np.float32)
+        simulation_of(env).cfg.episode_length_s = STEPS * step_seconds
+
+        def level_after_episodes() -> Any:
             env.reset()
-        found["level_frozen"] = [before, task.metrics(env).get("terrain_level")]
+            for _ in range(STEPS + 1):
+                env.step(still)
+            return task.metrics(env).get("terrain_level")
+
+        with task.evaluating(env):
+            found["level_frozen"] = [before, level_after_episodes()]
         env.reset()
-        found["level_moving"] = [before, task.metrics(env).get("terrain_level")]
+        found["level_begun"] = [before, task.metrics(env).get("terrain_level")]
+        found["level_moving"] = [before, level_after_episodes()]
     return found
 
 

@@ -79,7 +79,9 @@ def test_each_action_moves_the_joint_whose_limits_it_has(found: dict[str, Any]) 
 
 def test_limits_are_those_of_each_joint_and_clip(found: dict[str, Any]) -> None:
     n_joints = len(found["joints"])
-    assert found["limits"] == [[-0.5] * n_joints, [0.25] * n_joints]
+    low, high = found["limits"]
+    assert low == pytest.approx([-0.5 * (1 + k) / n_joints for k in range(n_joints)])
+    assert high == pytest.approx([0.25 * (1 + k) / n_joints for k in range(n_joints)])
     assert found["clipped"]
 
 
@@ -111,4 +113,5 @@ def test_the_terrain_level_moves_in_training_only(found: dict[str, Any]) -> None
         assert found["level_moving"] == [None, None]
         return
     assert found["level_frozen"][0] == found["level_frozen"][1]
+    assert found["level_begun"][0] == found["level_begun"][1]
     assert found["level_moving"][0] > found["level_moving"][1]

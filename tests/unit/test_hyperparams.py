@@ -44,6 +44,7 @@ def test_the_number_of_environments_is_of_the_run_and_not_of_the_agent() -> None
         ("ppo", {"tau": 0.1}, "ppo does not take the hyper-parameter"),
         ("sac", {"ent_coef": "auto_0"}, "auto_ and a number above 0"),
         ("sac", {"ent_coef": "automatic"}, "auto_ and a number above 0"),
+        ("sac", {"ent_coef": "0.1"}, "auto_ and a number above 0"),
         ("sac", {"policy": "SimbaPolicy", "net_arch": [64, 32]}, "layers of one size"),
         ("tqc", {"learning_rate_schedule": "cosine"}, "one of constant, linear"),
         ("sac", {"batch_size": 0}, "a whole number above 0"),

@@ -115,6 +115,7 @@ def test_a_space_whose_code_changed_is_noticed() -> None:
         (Given(budget="0"), InvalidBudget, "'0' is not a duration"),
         (Given(budget="soon"), InvalidBudget, "'soon' is not a duration"),
         (Given(bounds="a2"), InvalidLimits, "'a2'.*a1"),
+        (Given(objective="sphere", bounds="a1"), InvalidValue, "--bounds is 'a1'.*no task"),
         (Given(fix={"gama": "1"}), InvalidRange, "gama.*gamma"),
         (Given(ranges={"gamma": "1:0"}), InvalidRange, "gamma=1:0"),
         (Given(settings={"speed": "2"}), WrongSettings, "speed"),

@@ -149,6 +149,7 @@ class RslRlPpo:
 
     def _open(self, seed: int) -> Any:
         from hpsearch.objectives.environment import wrapped
+        from hpsearch.objectives.limits import check_limits
         from hpsearch.objectives.spaces import check_spaces
 
         self.close()
@@ -162,6 +163,8 @@ class RslRlPpo:
             )
         )
         check_spaces(self._setup.task or "", env.observation_space, env.action_space)
+        if limits is not None and limits.joints:
+            check_limits(limits, self._task.action_names)
         return wrapped(env, normalize=False)
 
     def _evaluate(self, env: Any, actor: Any, n_episodes: int, seed: int) -> Any:
@@ -171,13 +174,15 @@ class RslRlPpo:
         figures: dict[str, list[float]] = {}
 
         def policy(observations: Any) -> Any:
+            return env.actions_of(actor, observations)
+
+        def stepped() -> None:
             for name, value in self._task.metrics(env.sb3_env).items():
                 figures.setdefault(name, []).append(value)
-            return env.actions_of(actor, observations)
 
         # A task with a curriculum keeps it as training left it.
         with getattr(self._task, "evaluating", nullcontext)(env.sb3_env):
-            returns = evaluate(env.sb3_env, policy, n_episodes, seed=seed)
+            returns = evaluate(env.sb3_env, policy, n_episodes, seed=seed, stepped=stepped)
             standing = standing_return(env.sb3_env, seed=seed)
         means = {name: math.fsum(values) / len(values) for name, values in figures.items()}
         return returns, {**means, "standing_return": standing}

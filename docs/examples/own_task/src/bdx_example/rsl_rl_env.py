@@ -16,7 +16,7 @@ from rsl_rl.env import VecEnv
 from tensordict import TensorDict
 
 from hpsearch.exceptions import Diverged
-from hpsearch.objectives.environment import N_RECENT_EPISODES
+from hpsearch.objectives.environment import N_RECENT_EPISODES, unwatched
 from hpsearch.objectives.spaces import CRITIC_GROUP
 
 
@@ -49,10 +49,11 @@ class RslRlVecEnv(VecEnv):
         self._low, self._high = self._tensor(space.low), self._tensor(space.high)
         # Groups stand side by side in the rows of tensors, where rsl_rl wants them apart.
         in_groups = isinstance(sb3_env.observation_space, spaces.Dict)
-        self._by_tensors = hasattr(sb3_env.unwrapped, "step_tensors") and not in_groups
-        self._shown = self._groups(
-            sb3_env.unwrapped.reset_tensors() if self._by_tensors else sb3_env.reset()
-        )
+        below = unwatched(sb3_env)
+        # Of the class: a wrapper passes on what it lacks, past what it does.
+        by_tensors = hasattr(type(below), "step_tensors") and not in_groups
+        self._tensor_env = below if by_tensors else None
+        self._shown = self._groups(below.reset_tensors() if by_tensors else sb3_env.reset())
 
     @property
     def obs_groups(self) -> dict[str, list[str]]:
@@ -77,8 +78,8 @@ class RslRlVecEnv(VecEnv):
           Diverged: an observation or a reward is not finite.
         """
         actions = actions.clamp(self._low, self._high)
-        if self._by_tensors:
-            shown, rewards, terminated, cut, _ = self.sb3_env.unwrapped.step_tensors(actions)
+        if self._tensor_env is not None:
+            shown, rewards, terminated, cut, _ = self._tensor_env.step_tensors(actions)
             dones, time_outs = terminated | cut, cut & ~terminated
         else:
             shown, rewards, dones, infos = self.sb3_env.step(actions.cpu().numpy())

@@ -21,7 +21,6 @@ class BdxFlat(IsaacLab):
     def __init__(self, **settings: str) -> None:
         """Takes overrides of the task's configuration, e.g. `env.sim.dt=0.005`."""
         super().__init__("Disney-BDX-Velocity-Flat-v0", package="bdx_rl.tasks", **settings)
-        self.normalize_observations = True
 
 
 class PointPush:
