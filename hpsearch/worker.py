@@ -22,9 +22,9 @@ from hpsearch import plugins
 from hpsearch.accounts import Accounts
 from hpsearch.attempt import Attempt, Outcome
 from hpsearch.attempt_log import AttemptLog
-from hpsearch.base import Purpose
+from hpsearch.base import Purpose, TrialResult
 from hpsearch.code_version import check_code, code_version
-from hpsearch.comparable import contended, marked
+from hpsearch.comparable import Reference, contended, marked, reference
 from hpsearch.curve_log import CurveLog, Curves, open_logs
 from hpsearch.database.tables import workers
 from hpsearch.ending import now
@@ -293,7 +293,7 @@ class Worker:
         finally:
             keeper.stop()
         if outcome.result is not None:
-            result = marked(outcome.result, lease.against)
+            result = marked(outcome.result, self._against(outcome.result, lease))
             outcome = dataclasses.replace(outcome, result=result)
         outcome = self._judged(outcome, lease)
         # What the child said is stored before its simulator closes, which may hang.
@@ -309,6 +309,21 @@ class Worker:
         elif outcome.closes:
             child.end(CLOSE_SECONDS, lambda: self._ending.signal is not None)
         log.close()
+
+    def _against(self, result: TrialResult, lease: Lease) -> Reference:
+        """Returns what a result is compared with; the study's first may have come meanwhile."""
+        known = lease.against.calibration_seconds is not None
+        if known or result.conditions.get("calibration_seconds") is None:
+            return lease.against
+
+        def read() -> Reference:
+            with self._study.database.transaction() as connection:
+                return reference(connection, self._study)
+
+        try:
+            return self._study.database.retrying(read, seconds=2.0)
+        except DatabaseUnavailable:
+            return lease.against
 
     def _judged(self, outcome: Outcome, lease: Lease) -> Outcome:
         """Returns the outcome, declined if the machine was not the run's own and that counts."""

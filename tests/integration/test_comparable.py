@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from hpsearch.comparable import reference
+from hpsearch.comparable import Reference, reference
 from hpsearch.exceptions import SpecDiffers
 from hpsearch.objectives.device import of_kind
+from hpsearch.queue import Lease, claim
 from hpsearch.settings import settings
 from hpsearch.spec import Given
 from hpsearch.study import Study, launch_study
@@ -122,6 +125,22 @@ def test_a_slower_device_is_marked(here: Path, make_study: MakeStudy) -> None:
     more(study, 2)
     work(study, "fast 1.6")
     assert "contended" not in study.trial(0).user_attrs
+    assert "1.6 times slower" in study.trial(1).user_attrs["contended"][0]
+
+
+def test_a_run_that_began_before_the_first_result_is_compared_with_it(
+    here: Path, make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def early(*args: Any, **given: Any) -> Any:
+        found = claim(*args, **given)
+        nothing = Reference(device_kind=None, calibration_seconds=None)
+        return dataclasses.replace(found, against=nothing) if isinstance(found, Lease) else found
+
+    study = make(make_study, 1)
+    work(study, "fast 1.0")
+    more(study, 2)
+    monkeypatch.setattr("hpsearch.worker.claim", early)
+    work(study, "fast 1.6")
     assert "1.6 times slower" in study.trial(1).user_attrs["contended"][0]
 
 
