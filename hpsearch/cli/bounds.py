@@ -95,6 +95,7 @@ def list_command(
     """Lists the stored limits, and the built-in ones."""
     found = list_limits(connect(storage, insecure_storage))
     if json:
+        found += [_built_in(name) for name in BUILT_IN]
         out.print_json(data=[_plain(each) for each in found])
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -156,8 +157,12 @@ def export_command(
 
 
 def _read(name: str, storage: str | None, insecure: bool) -> StoredLimits:
-    if name not in BUILT_IN:
-        return read_stored(connect(storage, insecure), name)
+    if name in BUILT_IN:
+        return _built_in(name)
+    return read_stored(connect(storage, insecure), name)
+
+
+def _built_in(name: str) -> StoredLimits:
     limits = BUILT_IN[name]
     each = zip(limits.joints, limits.low, limits.high, strict=True)
     return StoredLimits(

@@ -9,6 +9,7 @@ import typer
 
 from hpsearch.cli.options import JsonOption, err, option, out, pairs
 from hpsearch.duration import format_duration
+from hpsearch.exceptions import NoDefaultLimits
 from hpsearch.interpreter import default_task
 from hpsearch.machine_check import check_machine
 from hpsearch.spec import Given, resolve
@@ -28,7 +29,7 @@ def command(
         int | None, option("--num-envs", help="Environments.  [default: the task's]")
     ] = None,
     bounds: Annotated[
-        str | None, option("--bounds", help="Action limits.  [default: the task's]")
+        str | None, option("--bounds", help="Action limits.  [default: the task's, else 1]")
     ] = None,
     python: Annotated[
         str | None, option("--python", help="Interpreter of the simulator's environment.")
@@ -44,7 +45,11 @@ def command(
         num_envs=num_envs,
         bounds=bounds,
     )
-    spec = resolve(given)
+    try:
+        spec = resolve(given)
+    except NoDefaultLimits:
+        # What a step costs does not depend on the limits.
+        spec = resolve(dataclasses.replace(given, bounds="1"))
     err.print(f"trying {spec.task} with {spec.num_envs} environments, space {spec.space} ...")
     found = check_machine(spec, python=python)
     if json:

@@ -16,7 +16,7 @@ from hpsearch.bounds import StoredLimits, find_extracted, list_limits, store
 from hpsearch.bounds_file import read_stored_file, write_stored
 from hpsearch.cli import app, bounds, launch, limits, train
 from hpsearch.database.transaction import Database
-from hpsearch.exceptions import HpsearchError, InvalidLimits
+from hpsearch.exceptions import CheckFailed, HpsearchError, InvalidLimits
 from hpsearch.objectives.limits import A1_JOINTS
 from hpsearch.spec import Given, Spec, check_same, resolve
 from hpsearch.study import launch_study
@@ -189,3 +189,18 @@ def test_train_warns_and_checks_the_parameters_before_any_run(
         assert code == 2 and problem in said and "search space" not in said
     assert len(database.optuna.get_all_studies()) == 1
     assert list_limits(database) == []
+
+
+def test_a_check_needs_no_limits_to_be_given(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[Spec] = []
+
+    def check(spec: Spec, **_: Any) -> None:
+        tried.append(spec)
+        raise CheckFailed(task=spec.task, detail="enough")
+
+    monkeypatch.setattr("hpsearch.cli.check.check_machine", check)
+    _, said = command("check", "--task", "Isaac-Velocity-Flat-H1")
+    assert "enough" in said
+    assert tried[0].action_limits is not None and tried[0].action_limits.high == (1.0,)
