@@ -32,6 +32,20 @@ def test_a_search_of_two_trials_and_a_replay(
     assert "1 seed(s)" in said
 
 
+@pytest.mark.timeout(600)
+def test_limits_are_extracted_from_a_ppo_in_the_simulator(
+    hpsearch: Command, isaaclab_python: str, isaaclab_environment: dict[str, str]
+) -> None:
+    hpsearch.environment |= isaaclab_environment
+    said = hpsearch(
+        "bounds", "extract", "--task", "Isaac-Cartpole-v0", "--num-envs", "64", "--budget", "10s",
+        "--force", "--python", isaaclab_python, timeout=500,
+    )  # fmt: skip
+    assert "n_actions = 64000" in said
+    (joint,) = hpsearch.json("bounds", "show", "Isaac-Cartpole-v0-p2.5")["joints"]
+    assert joint["name"] == "slider_to_cart" and joint["low"] < joint["high"]
+
+
 def test_the_tasks_of_the_other_interpreter_are_listed(
     hpsearch: Command, isaaclab_python: str
 ) -> None:
