@@ -16,8 +16,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from hpsearch.base import Budget, Measurement
 from hpsearch.exceptions import InvalidValue, UnsupportedTask
-from hpsearch.objectives import memory
+from hpsearch.objectives.clock import BudgetClock
+from hpsearch.objectives.compilations import Compilations
 from hpsearch.objectives.device import prepare_jax
+from hpsearch.objectives.ledger import Ledger
 from hpsearch.objectives.spaces import check_spaces
 from hpsearch.objectives.training import Training
 from tests.integration.test_training import TINY, run, setup
@@ -126,6 +128,31 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return built
 
 
+def compiled(env: VecEnv, *, normalize: bool = False, **hyperparams: Any) -> Any:
+    """Returns an agent of SAC that has made no step yet."""
+    prepare_jax()
+    from hpsearch.objectives.agents import build_agent
+
+    agent = build_agent(
+        "sac", {**TINY, **hyperparams}, env, task="t", seed=1, normalize=normalize,
+        ledger=Ledger(),
+    )  # fmt: skip
+    agent.compile()
+    return agent
+
+
+def learn(agent: Any, max_timesteps: int) -> None:
+    clock = BudgetClock(60.0)
+    clock.start()
+    agent.learn(clock, max_timesteps, lambda: True)
+
+
+def pendulums(seed: int = 1) -> VecEnv:
+    env = DummyVecEnv([lambda: gymnasium.make("Pendulum-v1")] * 4)
+    env.seed(seed)
+    return env
+
+
 @pytest.mark.parametrize("algo", ["sac", "tqc"])
 def test_only_the_critics_see_their_own_group(algo: str, monkeypatch: pytest.MonkeyPatch) -> None:
     built = kept(monkeypatch)
@@ -162,6 +189,54 @@ def test_images_are_refused() -> None:
         check_spaces("t", spaces.Dict({"critic": vector}), actions)
 
 
+def test_a_compilation_counts_while_the_clock_runs_and_not_while_it_is_paused() -> None:
+    prepare_jax()
+    import jax
+
+    clock = BudgetClock(60.0)
+    counted = Compilations(clock)
+    jax.jit(lambda x: 2 * x + 11)(np.float32(1))
+    clock.start()
+    with clock.paused():
+        jax.jit(lambda x: 3 * x + 12)(np.float32(1))
+    assert counted.n == 0
+    jax.jit(lambda x: 4 * x + 13)(np.float32(1))
+    assert counted.n >= 1
+
+
+def test_agents_that_differ_in_numbers_share_their_programs_and_in_a_shape_do_not() -> None:
+    first = compiled(pendulums())
+    learn(first, 100)
+    other_numbers: dict[str, Any] = {
+        "learning_rate": 3e-3, "tau": 0.02, "gamma": 0.9, "ent_coef": 0.1, "policy_delay": 3,
+        "gradient_steps": 5, "learning_starts": 32,
+    }  # fmt: skip
+    clock = BudgetClock(60.0)
+    clock.start()
+    counted = Compilations(clock)
+    second = compiled(pendulums(), **other_numbers)
+    learn(second, 100)
+    assert second._programs is first._programs
+    assert counted.n == 0
+    assert (first.n_updates, second.n_updates) == (8, 16 * 5)
+    third = compiled(pendulums(), batch_size=16)
+    assert third._programs is not first._programs
+    assert counted.n > 0
+
+
+def test_batches_travel_together_up_to_a_cap() -> None:
+    from hpsearch.objectives.programs import HOST_CHUNK_BYTES, host_chunk
+    from hpsearch.objectives.replay_buffer import Layout
+
+    layout = Layout(num_envs=4096, rows=256, observation_dim=48, action_dim=12, n_steps=1)
+    batch_bytes = 4 * 4096 * (48 + 12 + 48 + 3)
+    chunk = host_chunk(layout, 4096, 1024)
+    assert HOST_CHUNK_BYTES == 32 * 2**20
+    assert chunk * batch_bytes <= HOST_CHUNK_BYTES < (chunk + 1) * batch_bytes
+    assert host_chunk(layout, 64, 8) == 8
+    assert host_chunk(layout, 2**20, 1024) == 1
+
+
 @pytest.mark.parametrize("n_steps", [1, 3])
 def test_a_table_that_does_not_fit_stays_on_the_host(
     n_steps: int, monkeypatch: pytest.MonkeyPatch
@@ -185,6 +260,9 @@ def test_a_table_that_does_not_fit_stays_on_the_host(
 
 
 def test_a_device_that_tells_its_memory_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare_jax()
+    from hpsearch.objectives import memory
+
     class Device:
         platform = "gpu"
 
