@@ -15,7 +15,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from hpsearch.base import Budget, Measurement
-from hpsearch.exceptions import InvalidValue, UnsupportedTask
+from hpsearch.exceptions import Diverged, InvalidValue, UnsupportedTask
 from hpsearch.objectives.clock import BudgetClock
 from hpsearch.objectives.compilations import Compilations
 from hpsearch.objectives.device import prepare_jax
@@ -329,6 +329,26 @@ def test_a_linear_schedule_ends_at_zero(monkeypatch: pytest.MonkeyPatch) -> None
     numbers = [built[0]._numbers(progress) for progress in (0.0, 0.5, 1.0)]
     assert [float(each.learning_rate) for each in numbers] == pytest.approx([1e-3, 5e-4, 0])
     assert of_algo("sac", hyperparams)
+
+
+def test_a_linear_schedule_follows_training() -> None:
+    rates = []
+    for schedule in ("constant", "linear"):
+        agent = compiled(pendulums(), learning_rate_schedule=schedule)
+        learn(agent, 400)
+        rates.append(agent.losses["learning_rate"])
+    # The last burst comes one step of 4 environments before the end.
+    assert rates == pytest.approx([1e-3, 1e-3 * 4 / 400])
+
+
+def test_a_loss_that_is_not_finite_is_named_though_all_that_led_to_it_was_finite() -> None:
+    def rewarded() -> Any:
+        return gymnasium.wrappers.TransformReward(gymnasium.make("Pendulum-v1"), lambda _: 1e30)
+
+    # Its square is too large for float32.
+    agent = compiled(DummyVecEnv([rewarded] * 4))
+    with pytest.raises(Diverged, match="critic_loss is inf after 1 updates"):
+        learn(agent, 100)
 
 
 def test_gsde_keeps_its_noise_for_some_steps(monkeypatch: pytest.MonkeyPatch) -> None:
