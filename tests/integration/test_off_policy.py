@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -357,3 +358,39 @@ def test_gsde_keeps_its_noise_for_some_steps(monkeypatch: pytest.MonkeyPatch) ->
     hyperparams = {**TINY, "use_sde": True, "sde_sample_freq": 4, "learning_starts": 0}
     run(training, {**hyperparams, "use_sde_at_warmup": True}, SHORT)
     assert built[0]._noise_draws == 100 / 4
+
+
+class Still(gymnasium.Env):  # type: ignore[misc]
+    """Shows the same at each step and keeps the actions, which differ by their noise alone."""
+
+    observation_space = spaces.Box(-9, 9, (3,))
+    action_space = spaces.Box(-1, 1, (2,))
+
+    def __init__(self, actions: list[Any]) -> None:
+        self.actions = actions
+
+    def reset(self, **given: Any) -> Any:
+        super().reset(**given)
+        return np.ones(3, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        self.actions.append(tuple(action.tolist()))
+        return np.ones(3, np.float32), 0.0, False, False, {}
+
+
+@pytest.mark.parametrize(
+    ("exploring", "kept_steps"),
+    [
+        ({"use_sde": True, "sde_sample_freq": 4, "use_sde_at_warmup": True}, 4),
+        ({"use_sde": True, "train_freq": 3, "use_sde_at_warmup": True}, 3),
+        ({"learning_starts": 0, "train_freq": 100}, 1),
+    ],
+)
+def test_exploration_noise_changes_after_its_steps_and_not_before(
+    exploring: dict[str, Any], kept_steps: int
+) -> None:
+    actions: list[Any] = []
+    env = DummyVecEnv([lambda: Still(actions)])
+    learn(compiled(env, **{"learning_starts": 1000, **exploring}), 12)
+    same = [before == after for before, after in itertools.pairwise(actions)]
+    assert same == [step % kept_steps != 0 for step in range(1, 12)]
