@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from hpsearch.base import Budget, Measurement, Setup
+from hpsearch.exceptions import Diverged
+from hpsearch.objectives.clock import BudgetClock
+from hpsearch.objectives.device import prepare_jax
 from hpsearch.objectives.ledger import Ledger
 from hpsearch.objectives.recording import Recording
 from hpsearch.objectives.training import Training
@@ -24,6 +30,38 @@ BUDGET = Budget(train_seconds=2.0, n_eval_episodes=4)
 
 def setup(algo: str) -> Setup:
     return Setup(task="Pendulum-v1", settings={}, algo=algo, num_envs=4, action_limits=None)
+
+
+def compiled(algo: str, *, reward_factor: float = 1.0, **hyperparams: Any) -> Any:
+    """Returns an agent of `algo` that has made no step yet."""
+    prepare_jax()
+    from hpsearch.objectives.agents import build_agent
+
+    def pendulum() -> Any:
+        env = gymnasium.make("Pendulum-v1")
+        return gymnasium.wrappers.TransformReward(env, lambda reward: reward_factor * reward)
+
+    env = DummyVecEnv([pendulum] * 4)
+    env.seed(1)
+    agent = build_agent(
+        algo, {**SMALL, **hyperparams}, env, task="t", seed=1, normalize=False, ledger=Ledger()
+    )
+    agent.compile()
+    return agent
+
+
+def learn(agent: Any) -> None:
+    """Trains for a budget of 100 s, of which each look takes one."""
+    now = 0.0
+    clock = BudgetClock(100.0, clock=lambda: now)
+
+    def look() -> bool:
+        nonlocal now
+        now += 1.0
+        return not clock.exhausted
+
+    clock.start()
+    agent.learn(clock, 10**6, look)
 
 
 @pytest.mark.parametrize("algo", ["ppo", "ppo-torch"])
@@ -107,6 +145,30 @@ def test_a_linear_rate_ends_with_the_steps_where_these_end_first(
     training(hyperparams, seed=1, budget=budget, report=lambda _: None)
     training.close()
     assert built[0]._model._current_progress_remaining == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("algo", ["ppo", "ppo-torch"])
+def test_a_linear_schedule_follows_training(algo: str) -> None:
+    agent = compiled(algo, learning_rate=1e-3, learning_rate_schedule="linear")
+    learn(agent)
+    policy = agent._model.policy
+    if algo == "ppo":
+        rate = float(policy.actor_state.opt_state[1].hyperparams["learning_rate"])
+    else:
+        rate = policy.optimizer.param_groups[0]["lr"]
+    # A rollout and its minibatches look 20 times, so the last ones begin in the last fifth.
+    assert 0 <= rate <= 0.21 * 1e-3
+
+
+@pytest.mark.filterwarnings("ignore:.* encountered in:RuntimeWarning")
+@pytest.mark.parametrize("algo", ["ppo", "ppo-torch"])
+def test_a_loss_that_is_not_finite_is_named_though_all_that_led_to_it_was_finite(
+    algo: str,
+) -> None:
+    # The squares of such returns are too large for float32.
+    agent = compiled(algo, reward_factor=1e30)
+    with pytest.raises(Diverged, match=r"(pg|policy_gradient|value)_loss is -?(inf|nan) after"):
+        learn(agent)
 
 
 def test_a_recording_holds_limits_within_which_the_policy_acts(
