@@ -9,13 +9,15 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import sqlalchemy as sa
 
+from hpsearch.attempt import Attempt, Outcome
 from hpsearch.attempt_log import AttemptLog
 from hpsearch.database.transaction import Database
 from hpsearch.process import ChildProcess
@@ -259,6 +261,31 @@ def test_a_reusable_child_serves_several_runs(
     work(study)
     assert len(study.trials()) == 4 and all(trial.value for trial in study.trials())
     assert len(started) == 1
+
+
+def test_the_ledger_of_a_run_holds_all_of_its_wall_time(
+    make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wall_seconds: list[float] = []
+
+    class Timed(Attempt):
+        def __init__(self, *given: Any) -> None:
+            self.began = time.monotonic()
+            super().__init__(*given)
+
+        def run(self, request: Mapping[str, Any]) -> Outcome:
+            outcome = super().run(request)
+            wall_seconds.append(time.monotonic() - self.began)
+            return outcome
+
+    monkeypatch.setattr("hpsearch.worker.Attempt", Timed)
+    # The second run has its child from the first.
+    study = make_study(target=2, settings={"seconds": "1"})
+    work(study)
+    with study.database.transaction() as connection:
+        query = "SELECT result->'ledger' FROM hpsearch.runs ORDER BY ended_at"
+        ledgers = connection.scalars(sa.text(query)).all()
+    assert [sum(each.values()) for each in ledgers] == pytest.approx(wall_seconds, rel=0.01)
 
 
 def eventually(condition: Callable[[], object], seconds: float = 20.0) -> None:
