@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from hpsearch.objectives.device import prepare_jax
 
 pytestmark = [pytest.mark.filterwarnings("ignore:jax\\.:DeprecationWarning")]
 
 N_ENVS, ROWS, OBS, ACT, GAMMA = 3, 7, 2, 1, 0.9
+
+
+class Blank(gymnasium.Env):  # type: ignore[misc]
+    """Is never stepped."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (OBS,), np.float32)
+    action_space = spaces.Box(-1, 1, (ACT,), np.float32)
 
 
 def transitions(step: int) -> Any:
@@ -28,18 +37,23 @@ def transitions(step: int) -> Any:
 @pytest.mark.parametrize("n_steps", [1, 3])
 @pytest.mark.parametrize("n_written", [5, 17])
 @pytest.mark.parametrize("on_host", [False, True])
-def test_every_transition_is_what_stock_gives(n_steps: int, n_written: int, on_host: bool) -> None:
+@pytest.mark.parametrize("normalized", [False, True])
+def test_every_transition_is_what_stock_gives(
+    n_steps: int, n_written: int, on_host: bool, normalized: bool
+) -> None:
     prepare_jax()
     import jax.numpy as jnp
     from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 
-    from hpsearch.objectives.replay_buffer import Filling, Layout, Statistics, insert, read
+    from hpsearch.objectives.observations import RunningStatistics
+    from hpsearch.objectives.replay_buffer import Filling, Layout, insert, read
 
-    box = spaces.Box(-np.inf, np.inf, (OBS,), np.float32)
     kinds: dict[bool, Any] = {False: ReplayBuffer, True: NStepReplayBuffer}
     more = {"n_steps": n_steps, "gamma": GAMMA} if n_steps > 1 else {}
-    actions = spaces.Box(-1, 1, (ACT,), np.float32)
-    stock = kinds[n_steps > 1](ROWS * N_ENVS, box, actions, n_envs=N_ENVS, device="cpu", **more)
+    stock = kinds[n_steps > 1](
+        ROWS * N_ENVS, Blank.observation_space, Blank.action_space, n_envs=N_ENVS, device="cpu",
+        **more,
+    )  # fmt: skip
     layout = Layout(
         num_envs=N_ENVS, rows=ROWS, observation_dim=OBS, action_dim=ACT, n_steps=n_steps
     )
@@ -57,16 +71,21 @@ def test_every_transition_is_what_stock_gives(n_steps: int, n_written: int, on_h
             table = insert(table, new, np.int32(step % ROWS))
     written = min(n_written, ROWS)
     filling = Filling(np.int32(written), np.int32((n_written - 1) % ROWS))
-    nothing = Statistics(np.zeros(OBS, np.float32), np.ones(OBS, np.float32), np.float32(np.inf))
+    running = RunningStatistics(OBS, used=normalized)
+    normalize = VecNormalize(DummyVecEnv([Blank]), norm_reward=False)
+    for step in range(n_written):
+        running.see(transitions(step)[:, :OBS])
+        normalize.obs_rms.update(transitions(step)[:, :OBS])
     for env in range(N_ENVS):
         rows = np.arange(written)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(np.random, "randint", lambda *_, size, env=env, **__: np.full(size, env))
-            theirs = stock._get_samples(rows)
-        ours = read(table, layout, filling, nothing, GAMMA, rows, np.full(written, env), xp)
-        np.testing.assert_allclose(ours.observations, theirs.observations.numpy())
+            theirs = stock._get_samples(rows, env=normalize if normalized else None)
+        ours = read(table, layout, filling, running.now, GAMMA, rows, np.full(written, env), xp)
+        seen, follows = theirs.observations.numpy(), theirs.next_observations.numpy()
+        np.testing.assert_allclose(ours.observations, seen, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(ours.actions, theirs.actions.numpy())
-        np.testing.assert_allclose(ours.next_observations, theirs.next_observations.numpy())
+        np.testing.assert_allclose(ours.next_observations, follows, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(ours.terminals, theirs.dones.numpy()[:, 0])
         np.testing.assert_allclose(ours.rewards, theirs.rewards.numpy()[:, 0], rtol=1e-5)
         if n_steps > 1:
