@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from hpsearch.base import Budget, Measurement
 from hpsearch.exceptions import Diverged, InvalidValue, UnsupportedTask
@@ -394,3 +394,56 @@ def test_exploration_noise_changes_after_its_steps_and_not_before(
     learn(compiled(env, **{"learning_starts": 1000, **exploring}), 12)
     same = [before == after for before, after in itertools.pairwise(actions)]
     assert same == [step % kept_steps != 0 for step in range(1, 12)]
+
+
+def test_acting_and_learning_see_what_vec_normalize_shows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prepare_jax()
+    import jax
+
+    from hpsearch.objectives import off_policy
+
+    # So that the batches can be looked at.
+    monkeypatch.setattr(off_policy, "fits_device", lambda _: False)
+    taken: list[Any] = []
+    drawn: list[Any] = []
+    env = pendulums()
+    step_async = env.step_async
+
+    def noted_step(actions: Any) -> None:
+        taken.append(actions)
+        step_async(actions)
+
+    monkeypatch.setattr(env, "step_async", noted_step)
+    agent = compiled(env, normalize=True, learning_starts=0, train_freq=20)
+    actor = jax.tree.map(np.array, agent.parameters[0])
+    draw = agent._table.draw
+
+    def noted_draw(*given: Any) -> Any:
+        drawn.append(draw(*given))
+        return drawn[-1]
+
+    monkeypatch.setattr(agent._table, "draw", noted_draw)
+    learn(agent, 84)
+
+    stock = VecNormalize(pendulums(), norm_reward=False)
+    policy = agent._programs.networks.actor
+    shown = [stock.reset()]
+    originals = [stock.get_original_obs()]
+    for n, actions in enumerate(taken[:20], start=1):
+        noise = jax.random.fold_in(agent._noise_key, n)
+        ours = np.clip(policy.apply(actor, shown[-1]).sample(seed=noise), -1, 1)
+        np.testing.assert_allclose(actions, 2 * ours, atol=1e-5)
+        shown.append(stock.step(actions)[0])
+        originals.append(stock.get_original_obs())
+    # Whatever was stored is normalised by what is known when it is drawn.
+    known = np.concatenate([stock.normalize_obs(each) for each in originals])
+    (batch,) = drawn
+    for seen in (batch.observations, batch.next_observations):
+        nearest = np.abs(seen[:, None] - known).max(axis=2).min(axis=1)
+        assert nearest.max() < 1e-5
+    stock.step(taken[20])
+    last = stock.get_original_obs()
+    mode = policy.apply(agent.parameters[0], stock.normalize_obs(last)).mode()
+    np.testing.assert_allclose(agent.predict(last), 2 * np.clip(mode, -1, 1), atol=1e-5)
