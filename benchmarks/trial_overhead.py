@@ -7,7 +7,8 @@ A study of `quadruped-walk` with the space `sac-small`, the embedded Postgres, o
 overhead of a trial is its wall time, from its lease to the next one's, less budget and
 evaluation, as a share of the budget; `at_20s` and `at_300s` are the means of the warm trials,
 `largest` their largest. The first trial is cold: it starts the child and opens the
-simulator, and is printed apart. The caches are empty at the beginning. Progress goes to stderr,
+simulator, and is printed apart: `cold_seconds`, like `evaluation_share`, is of the last budget.
+The caches are empty at the beginning. Progress goes to stderr,
 one JSON line to stdout.
 """
 
@@ -33,8 +34,9 @@ from hpsearch.spec import Given
 from hpsearch.study import Study, launch_study
 from hpsearch.worker import Worker
 
-ATTEMPTS = """SELECT extract(epoch FROM leased_at)::float, extract(epoch FROM ended_at)::float,
-              ledger FROM hpsearch.attempts WHERE state = 'accepted' ORDER BY leased_at"""
+ATTEMPTS = """SELECT extract(epoch FROM a.leased_at)::float, extract(epoch FROM a.ended_at)::float,
+              a.ledger FROM hpsearch.attempts a JOIN hpsearch.runs r ON r.id = a.run_id
+              WHERE r.study_id = :study AND a.state = 'accepted' ORDER BY a.leased_at"""
 
 
 def search(database: Database, seconds: float, n_trials: int) -> dict[str, Any]:
@@ -49,8 +51,9 @@ def search(database: Database, seconds: float, n_trials: int) -> dict[str, Any]:
 
 def figures(study: Study, seconds: float) -> dict[str, Any]:
     """Returns what the attempts of a study say."""
+    key = {"study": study.id}
     with study.database.transaction() as connection:
-        rows = [tuple(row) for row in connection.execute(sa.text(ATTEMPTS))]
+        rows = [tuple(row) for row in connection.execute(sa.text(ATTEMPTS), key)]
     ends = [row[0] for row in rows[1:]] + [rows[-1][1]]
     overheads, evaluations = [], []
     for (began, _, ledger), end in zip(rows, ends, strict=True):
