@@ -122,7 +122,7 @@ def _check(spec: Spec, python: str | None) -> MachineCheck:
         if message is None or message["type"] != "result":
             detail = message["detail"] if message else log.tail()
             lines = detail.strip().splitlines() or ["it ended without a word"]
-            raise CheckFailed(task=spec.task, detail=lines[-1])
+            raise CheckFailed(task=spec.task, detail=lines[-1].rstrip("."))
     seconds = max(message["train_seconds"], 1e-9)
     return MachineCheck(
         hyperparams=hyperparams,
