@@ -8,8 +8,7 @@ overhead of a trial is its wall time, from its lease to the next one's, less bud
 evaluation, as a share of the budget; `at_20s` and `at_300s` are the means of the warm trials,
 `largest` their largest. The first trial is cold: it starts the child and opens the
 simulator, and is printed apart: `cold_seconds`, like `evaluation_share`, is of the last budget.
-The caches are empty at the beginning. Progress goes to stderr,
-one JSON line to stdout.
+The caches are empty at the beginning. Progress goes to stderr, one JSON line to stdout.
 """
 
 from __future__ import annotations

@@ -9,21 +9,17 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import sqlalchemy as sa
-from typer.testing import CliRunner
 
 from hpsearch.attempt import Attempt, Outcome
 from hpsearch.attempt_log import AttemptLog
-from hpsearch.cli import app
 from hpsearch.database.transaction import Database
-from hpsearch.launchers.local import LocalWorkers
-from hpsearch.objectives.sphere import N_SLICES
 from hpsearch.process import ChildProcess
 from hpsearch.settings import settings
 from hpsearch.spool import Delivery, keep
@@ -290,64 +286,6 @@ def test_the_ledger_of_a_run_holds_all_of_its_wall_time(
         query = "SELECT result->'ledger' FROM hpsearch.runs ORDER BY ended_at"
         ledgers = connection.scalars(sa.text(query)).all()
     assert [sum(each.values()) for each in ledgers] == pytest.approx(wall_seconds, rel=0.01)
-
-
-def test_a_run_is_written_to_the_tools_that_were_asked_for(
-    make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened: list[tuple[Any, ...]] = []
-    rows: list[dict[str, float]] = []
-
-    class Memory:
-        def write(self, values: Mapping[str, float], num_timesteps: int) -> None:
-            rows.append(dict(values))
-
-        def close(self) -> None:
-            rows.append({})
-
-    def open_logs(*given: Any) -> list[Memory]:
-        opened.append(given)
-        return [Memory()]
-
-    monkeypatch.setattr("hpsearch.worker.open_logs", open_logs)
-    study = make_study(target=1, settings={"seconds": "0.05"})
-    Worker(study, log=("tensorboard",), say=lambda _: None).work()
-    ((tools, name, run, config),) = opened
-    assert (tools, name, run) == (("tensorboard",), study.name, "trial-0")
-    assert study.trial(0).params.items() <= config.items()
-    assert len(rows) == N_SLICES + 3
-    assert "rollout/ep_rew_mean" in rows[0] and rows[-1] == {}
-    assert rows[-2] == {"eval/mean_reward": study.trial(0).value}
-
-
-def test_the_tools_that_launch_is_given_reach_its_workers(
-    tables_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("tensorboard")
-    started: list[str] = []
-    asked: list[Sequence[str]] = []
-
-    class Started(LocalWorkers):
-        def start(self, count: int | None = None) -> int:
-            started.extend(self.arguments)
-            return 0
-
-    class Asked(Worker):
-        def __init__(self, study: Study, *, log: Sequence[str] = (), **given: Any) -> None:
-            asked.append(log)
-            super().__init__(study, log=log, **given)
-
-        def work(self) -> int:
-            return 0
-
-    monkeypatch.setattr("hpsearch.cli.attend.LocalWorkers", Started)
-    monkeypatch.setattr("hpsearch.cli.worker.Worker", Asked)
-    monkeypatch.setenv("HPSEARCH_STORAGE", tables_url)
-    settings.cache_clear()
-    launch = ["launch", "--objective", "sphere", "--detach", "--log", "tensorboard"]
-    assert CliRunner().invoke(app, launch).exception is None
-    assert CliRunner().invoke(app, ["worker", *started]).exception is None
-    assert asked == [("tensorboard",)]
 
 
 def eventually(condition: Callable[[], object], seconds: float = 20.0) -> None:
