@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from hpsearch.exceptions import InvalidInterpreter
 from hpsearch.gpu_lease import usable_gpus
-from hpsearch.process import interpreter_path
+from hpsearch.process import OURS, interpreter_path, package_folder
 
 T = TypeVar("T")
 
@@ -21,8 +21,11 @@ ISAACLAB_TASK = "Isaac-Velocity-Flat-Unitree-A1-v0"
 PROBE_SECONDS = 60.0
 TASKS_SECONDS = 300.0
 
-LAUNCHES = "isaaclab.app.launch_simulation"
-"""How hpsearch starts Isaac Lab; releases before 3 lack it. A source tree tells other versions."""
+LAUNCHES = "isaaclab.app.validate_launch"
+"""How hpsearch asks Isaac Lab what it needs; releases before 3 lack it.
+
+A source tree tells other versions.
+"""
 
 _VERSIONS = """
 import importlib.metadata as m, importlib.util, json, pathlib, sys
@@ -35,8 +38,8 @@ if spec is not None:
     found.setdefault("isaaclab", "of no told version")
     for folder in spec.submodule_search_locations or ():
         for file in (pathlib.Path(folder) / "app").glob("*.py"):
-            if "def launch_simulation(" in file.read_text(encoding="utf-8", errors="replace"):
-                found["isaaclab.app.launch_simulation"] = str(file)
+            if "def validate_launch(" in file.read_text(encoding="utf-8", errors="replace"):
+                found["isaaclab.app.validate_launch"] = str(file)
 print(json.dumps(found))
 """
 _DEVICES = """
@@ -45,10 +48,11 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 import jax
 print(json.dumps(sorted({each.device_kind for each in jax.devices()})))
 """
-_TASKS = """
+_TASKS = f"""
+{OURS}
 import json
-import gymnasium, isaaclab_tasks
-print(json.dumps(sorted(name for name in gymnasium.registry if name.startswith("Isaac"))))
+from hpsearch.objectives.tasks.isaaclab_configuration import why_not
+print(json.dumps(why_not()))
 """
 
 
@@ -74,13 +78,16 @@ def jax_devices(python: str | None) -> list[str]:
     return [str(each) for each in _ask(python, _DEVICES, (), PROBE_SECONDS, list)]
 
 
-def isaaclab_tasks(python: str | None) -> list[str]:
-    """Returns the ids that Isaac Lab registers in an interpreter; takes some seconds.
+def isaaclab_tasks(python: str | None) -> Mapping[str, str]:
+    """Returns why each task of Isaac Lab cannot be trained on in an interpreter; empty if it can.
+
+    The keys are the ids that Isaac Lab registers. It takes some seconds.
 
     Raises:
       InvalidInterpreter: Isaac Lab is not there, or cannot be imported.
     """
-    return [str(each) for each in _ask(python, _TASKS, (), TASKS_SECONDS, list)]
+    found = _ask(python, _TASKS, (package_folder(),), TASKS_SECONDS, dict)
+    return {str(name): str(problem) for name, problem in found.items()}
 
 
 def _ask(

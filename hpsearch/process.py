@@ -27,14 +27,21 @@ import hpsearch
 from hpsearch.attempt_log import AttemptLog
 from hpsearch.exceptions import InvalidValue
 
-# Makes our package importable by any interpreter, without its neighbours in site-packages.
-_START = """
+OURS = """
 import importlib.util, sys
 folder, *numbers = sys.argv[1:]
 spec = importlib.util.spec_from_file_location(
     "hpsearch", folder + "/__init__.py", submodule_search_locations=[folder])
 sys.modules["hpsearch"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["hpsearch"])
+"""
+"""How a program for any interpreter begins that needs our package, not its neighbours.
+
+Its first argument is `package_folder()`; the others are `numbers`.
+"""
+
+_START = f"""
+{OURS}
 from hpsearch.child import main
 main(*map(int, numbers))
 """
@@ -42,6 +49,11 @@ STACK_SECONDS = 0.5
 MAX_LINE_BYTES = 64 << 20
 _MARK = "HPSEARCH_CHILD"
 _SECRETS = ("HPSEARCH_STORAGE", "HPSEARCH_STORAGE_FILE", "PGPASSWORD", "PGPASSFILE")
+
+
+def package_folder() -> str:
+    """Returns where our package lies."""
+    return str(Path(hpsearch.__file__).parent)
 
 
 def interpreter_path(python: str | None) -> str:
@@ -85,11 +97,10 @@ class ChildProcess:
         self._mark = uuid.uuid4().hex
         environment = {name: v for name, v in os.environ.items() if name not in _SECRETS}
         environment[_MARK] = self._mark
-        folder = str(Path(hpsearch.__file__).parent)
         theirs = (to_child, from_child, guard)
         numbers = map(str, (os.getpid(), *theirs))
         self._process = subprocess.Popen(
-            [interpreter, "-P", "-c", _START, folder, *numbers],
+            [interpreter, "-P", "-c", _START, package_folder(), *numbers],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -27,18 +27,20 @@ def command(
 ) -> None:
     """Lists the tasks known by name; any Gymnasium id or package.module:object works too."""
     found = versions(python, ["isaaclab", "mujoco", *TRAINS])
-    ids, problem = velocity_ids(), ""
+    listed: Mapping[str, str] = dict.fromkeys(velocity_ids(), "")
+    problem = ""
     if LAUNCHES in found:
         try:
-            ids = isaaclab_tasks(python)
+            listed = isaaclab_tasks(python)
         except InvalidInterpreter as error:
             problem = str(error)
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("task", "runs here", "space", "budget", "environments", "bounds", ""):
         table.add_column(name)
-    for name in [*plugins.names("task"), *ids]:
+    for name in [*plugins.names("task"), *listed]:
         try:
-            table.add_row(*_row(name, plugins.load_task(name, {}), found, problem))
+            task = plugins.load_task(name, {})
+            table.add_row(*_row(name, task, found, problem or listed.get(name, "")))
         except HpsearchError as error:
             table.add_row(name, "no", "", "", "", "", str(error.fields.get("problem", error)))
         except Exception as error:  # whatever a task of somebody else does
@@ -55,7 +57,7 @@ def _row(name: str, task: Task, found: Mapping[str, str], problem: str) -> Seque
       name: of the task.
       task: itself.
       found: packages of the interpreter.
-      problem: why Isaac Lab does not run though it is there; empty if it does.
+      problem: why Isaac Lab does not run the task though it is there; empty if it does.
     """
     of_isaaclab = isinstance(task, IsaacLab)
     needed = [*TRAINS, *(["mujoco"] if name.startswith("quadruped") else [])]
@@ -64,7 +66,7 @@ def _row(name: str, task: Task, found: Mapping[str, str], problem: str) -> Seque
         lacking.insert(0, "isaaclab 3" if "isaaclab" in found else "isaaclab")
     why = f"needs {', '.join(lacking)}" if lacking else problem if of_isaaclab else ""
     if type(task) is IsaacLab:
-        about = "Isaac Lab" + ("" if task.default_limits else "; give --bounds")
+        about = "" if why else "Isaac Lab" if task.default_limits else "Isaac Lab; give --bounds"
     else:
         about = (type(task).__doc__ or "").partition("\n")[0]
     return (

@@ -5,9 +5,7 @@ Letters of shapes: `N` environments, `A` actions.
 
 from __future__ import annotations
 
-import difflib
 import importlib
-import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -20,16 +18,12 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from hpsearch.exceptions import InvalidLimits, UnsupportedTask
 from hpsearch.objectives.spaces import CRITIC_GROUP
+from hpsearch.objectives.tasks.isaaclab_configuration import configuration
 from hpsearch.objectives.tasks.isaaclab_groups import InGroups, declares_critic, in_one_row
 from hpsearch.objectives.tasks.isaaclab_robots import registered_id
 
 RAW_BOUND = 100.0
 """Where neither limits nor the task bound an action: an agent that squashes its own needs some."""
-
-KITLESS_PHYSICS = "newton_mjwarp"
-
-PHYSICS = ("physics=", "env.sim.physics=", "env.sim.physics.")
-"""How an override begins that chooses the physics."""
 
 
 @contextmanager
@@ -59,7 +53,7 @@ def open_isaaclab(
     registered = registered_id(task_id, gymnasium.registry)
     if registered is None:
         raise UnsupportedTask(name=task_id, problem="Isaac Lab has no such task registered")
-    cfg = _configuration(registered, overrides, num_envs, seed)
+    cfg = _prepared(registered, overrides, num_envs, seed)
     _order_joints(cfg, action_names)
     with ExitStack() as opened:
         try:
@@ -100,60 +94,18 @@ def open_isaaclab(
         yield env
 
 
-def _configuration(task_id: str, overrides: Sequence[str], num_envs: int, seed: int) -> Any:
-    from isaaclab_tasks.utils import parse_env_cfg
-
-    chosen = any(each.startswith(PHYSICS) for each in overrides)
+def _prepared(task_id: str, overrides: Sequence[str], num_envs: int, seed: int) -> Any:
+    """Returns the configuration of a registered task, as our trainers need it."""
     device = None
     if not any(each.startswith("env.sim.device=") for each in overrides):
         device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    try:
-        cfg = parse_env_cfg(task_id, device=device, num_envs=num_envs, overrides=list(overrides))
-        if not chosen and not _runs_here(cfg.sim.physics):
-            overrides = [*overrides, f"physics={KITLESS_PHYSICS}"]
-            cfg = parse_env_cfg(task_id, device=device, num_envs=num_envs, overrides=overrides)
-    except (ValueError, AttributeError, KeyError) as error:
-        raise UnsupportedTask(name=task_id, problem=str(error)) from error
-    _check_overrides(task_id, overrides)
+    cfg = configuration(task_id, overrides, device=device, num_envs=num_envs)
     print(f"{task_id}: {type(cfg.sim.physics).__name__} on {cfg.sim.device}", flush=True)
     cfg.seed = seed
     # Without it a time-out would be bootstrapped from the first observation after the reset.
     cfg.compute_final_obs = True
     _take_off_cosmetics(cfg.scene)
     return cfg
-
-
-def _check_overrides(task_id: str, overrides: Sequence[str]) -> None:
-    """Refuses an override of what the configuration does not have: Isaac Lab would add it.
-
-    Each is looked for in the configuration that the others make, for they may choose its shape.
-    """
-    from isaaclab_tasks.utils import parse_env_cfg
-
-    for override in overrides:
-        path, _, _ = override.partition("=")
-        if not path.startswith("env."):
-            continue
-        others = [each for each in overrides if each is not override]
-        try:
-            found: Any = parse_env_cfg(task_id, overrides=others)
-        except (ValueError, AttributeError, KeyError):
-            continue  # they need this one
-        for name in path.split(".")[1:]:
-            names = list(found) if isinstance(found, Mapping) else dir(found)
-            if name not in names:
-                near = ", ".join(difflib.get_close_matches(name, names)) or "nothing like it"
-                problem = f"its configuration has no {path}; it has {near}"
-                raise UnsupportedTask(name=task_id, problem=problem)
-            found = found[name] if isinstance(found, Mapping) else getattr(found, name)
-
-
-def _runs_here(physics: Any) -> bool:
-    """Returns whether what simulates is installed: PhysX comes with Isaac Sim, or apart."""
-    needs = {"PhysxCfg": ("isaacsim",), "OvPhysxCfg": ("ovphysx",),
-             "PhysxAutoCfg": ("isaacsim", "ovphysx")}  # fmt: skip
-    packages = needs.get(type(physics).__name__)
-    return packages is None or any(importlib.util.find_spec(each) for each in packages)
 
 
 def _take_off_cosmetics(scene: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -19,6 +20,7 @@ from hpsearch.base import ActionLimits, Budget, Setup
 from hpsearch.exceptions import InvalidLimits, OtherDevice, UnsupportedTask
 from hpsearch.objectives import training
 from hpsearch.objectives.tasks.isaaclab import IsaacLab
+from hpsearch.objectives.tasks.isaaclab_configuration import why_not
 from hpsearch.objectives.tasks.isaaclab_env import backend
 from tests.integration.test_off_policy import kept
 from tests.integration.test_training import TINY, run
@@ -29,15 +31,16 @@ TASK = "Isaac-Standin-v0"
 SIZES = {"policy": 3, "critic": 5}
 
 
-physx_installed = False
-
-
 class NewtonCfg:
     """Physics by the name of its class."""
 
 
 class PhysxCfg:
-    """Another one."""
+    """Another one, which needs Isaac Sim."""
+
+
+class OvPhysxCfg:
+    """One that needs a package of its own."""
 
 
 class Curriculum:
@@ -60,6 +63,7 @@ class Simulation(gymnasium.Env):  # type: ignore[misc]
     joints = ("hip", "knee")
     action_space_of_one: Any = spaces.Box(-np.inf, np.inf, (2,), np.float32)
     default_physics: Any = NewtonCfg()
+    starts = True
     device = "cpu"
     render_mode = None
     metadata = {"render_modes": [None]}  # noqa: RUF012
@@ -161,16 +165,19 @@ class Wrapper(VecEnv):  # type: ignore[misc]
 
 
 def parse_env_cfg(
-    task: str, *, device: Any = None, num_envs: int = 1, overrides: list[str]
+    task: str, *, device: Any = None, num_envs: int | None = 1, overrides: list[str]
 ) -> Any:
     """Sets what the overrides say, as Isaac Lab does whether it is there or not."""
     sim = SimpleNamespace(physics=Simulation.default_physics, device="cpu", dt=0.005)
     terms = {"speed": SimpleNamespace(weight=1.0)}
     cfg = SimpleNamespace(num_envs=num_envs, sim=sim, scene=SimpleNamespace(), rewards=terms)
+    offered = {"newton_mjwarp": NewtonCfg(), **OF_OTHERS.get(task, lambda _: {})(cfg)}
     for override in overrides:
         path, _, value = override.partition("=")
-        if override == "physics=newton_mjwarp":
-            sim.physics = NewtonCfg()
+        if path == "physics":
+            if offered.get(value) is None:
+                raise ValueError(f"no physics {value}")
+            sim.physics = offered[value]
             continue
         found: Any = cfg
         *above, leaf = path.split(".")[1:]
@@ -180,11 +187,81 @@ def parse_env_cfg(
     return cfg
 
 
+def of_many_agents(cfg: Any) -> dict[str, Any]:
+    cfg.possible_agents = ["hand", "other hand"]
+    return {}
+
+
+def of_demonstrations(cfg: Any) -> dict[str, Any]:
+    cfg.rewards = None
+    return {}
+
+
+def of_choices(cfg: Any) -> dict[str, Any]:
+    cfg.observation_space, cfg.action_space = spaces.Box(-1, 1, (3,)), spaces.Discrete(3)
+    return {}
+
+
+def of_figures(cfg: Any) -> dict[str, Any]:
+    cfg.observation_space, cfg.action_space = spaces.Box(-1, 1, (3,)), spaces.Box(-1, 1, (2,))
+    return {}
+
+
+def of_images(cfg: Any) -> dict[str, Any]:
+    cfg.observation_space, cfg.action_space = spaces.Box(0, 1, (8, 8, 3)), spaces.Box(-1, 1, (2,))
+    return {}
+
+
+def out_of_order(cfg: Any) -> dict[str, Any]:
+    raise RuntimeError("who moved my robot")
+
+
+def on_physx_alone(cfg: Any) -> dict[str, Any]:
+    cfg.sim.physics = PhysxCfg()
+    return {"newton_mjwarp": None}
+
+
+def on_any_physx(cfg: Any) -> dict[str, Any]:
+    cfg.sim.physics = OvPhysxCfg()
+    return {"isaacsim_physx": PhysxCfg(), "newton_mjwarp": None}
+
+
+def broken(cfg: Any) -> dict[str, Any]:
+    raise ModuleNotFoundError("No module named 'omni'")
+
+
+OF_OTHERS = {
+    "Isaac-Handover": of_many_agents,
+    "Isaac-Demonstrations": of_demonstrations,
+    "Isaac-Choices": of_choices,
+    "Isaac-Figures": of_figures,
+    "Isaac-Images": of_images,
+    "Isaac-OutOfOrder": out_of_order,
+    "Isaac-Physx": on_physx_alone,
+    "Isaac-AnyPhysx": on_any_physx,
+    "Isaac-Broken": broken,
+}
+"""What other tasks change in their configuration; each returns the physics it offers."""
+
+
+def validate_launch(cfg: Any, args: Any) -> Any:
+    physics = cfg.sim.physics
+    scan = SimpleNamespace(has_ovphysx_physics=isinstance(physics, OvPhysxCfg), has_ovrtx=False)
+    return scan, ("PhysX",) if isinstance(physics, PhysxCfg) else ()
+
+
 @contextmanager
 def launch_simulation(cfg: Any, args: Any) -> Iterator[None]:
-    if isinstance(cfg.sim.physics, PhysxCfg) and not physx_installed:
+    if not Simulation.starts:
         raise SystemExit(1)
     yield
+
+
+def install(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Makes a package look installed."""
+    module = ModuleType(name)
+    module.__spec__ = ModuleSpec(name, None)
+    monkeypatch.setitem(sys.modules, name, module)
 
 
 @pytest.fixture(autouse=True)
@@ -192,7 +269,13 @@ def isaaclab(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Isaac Lab's modules, with one task registered."""
     contents: dict[str, dict[str, Any]] = {
         "isaaclab": {},
-        "isaaclab.app": {"launch_simulation": launch_simulation},
+        "isaaclab.app": {
+            "launch_simulation": launch_simulation,
+            "validate_launch": validate_launch,
+        },
+        "isaaclab.envs": {},
+        "isaaclab.envs.utils": {},
+        "isaaclab.envs.utils.spaces": {"spec_to_gym_space": lambda spec: spec},
         "isaaclab_tasks": {},
         "isaaclab_tasks.utils": {"parse_env_cfg": parse_env_cfg},
         "isaaclab_rl": {},
@@ -202,9 +285,11 @@ def isaaclab(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         module = ModuleType(name)
         vars(module).update(content)
         monkeypatch.setitem(sys.modules, name, module)
-    gymnasium.register(TASK, entry_point=Simulation, disable_env_checker=True)
+    for name in (TASK, *OF_OTHERS):
+        gymnasium.register(name, entry_point=Simulation, disable_env_checker=True)
     yield
-    gymnasium.registry.pop(TASK)
+    for name in (TASK, *OF_OTHERS):
+        gymnasium.registry.pop(name)
 
 
 def test_critics_are_shown_their_own_group_by_both_paths() -> None:
@@ -285,8 +370,7 @@ def test_what_simulates_is_part_of_the_kind_of_device(monkeypatch: pytest.Monkey
     for wanted in (kind, device):
         run(trainer(kind=wanted), TINY, SHORT)
     monkeypatch.setattr(Simulation, "default_physics", PhysxCfg())
-    monkeypatch.setattr(f"{__name__}.physx_installed", True)
-    monkeypatch.setattr("hpsearch.objectives.tasks.isaaclab_env._runs_here", lambda _: True)
+    install(monkeypatch, "isaacsim")
     with pytest.raises(OtherDevice, match=r"NewtonCfg, and here is .*PhysxCfg"):
         run(trainer(kind=kind), TINY, SHORT)
     opened: list[None] = []
@@ -303,10 +387,9 @@ def test_newton_simulates_where_the_physics_of_the_task_is_not_installed(
     make_cfg = parse_env_cfg
 
     def with_material(task: str, **given: Any) -> Any:
-        cfg = make_cfg(task, **{**given, "overrides": []})
+        physics = [each for each in given["overrides"] if each.startswith("physics=")]
+        cfg = make_cfg(task, **{**given, "overrides": physics})
         cfg.sim.physics_material = SimpleNamespace(friction=1.0)
-        if "physics=newton_mjwarp" in given["overrides"]:
-            cfg.sim.physics = NewtonCfg()
         return cfg
 
     monkeypatch.setattr(sys.modules["isaaclab_tasks.utils"], "parse_env_cfg", with_material)
@@ -318,20 +401,62 @@ def test_newton_simulates_where_the_physics_of_the_task_is_not_installed(
 def test_the_physics_of_the_task_stays_where_it_is_installed_or_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(f"{__name__}.physx_installed", True)
     monkeypatch.setattr(Simulation, "default_physics", PhysxCfg())
     with IsaacLab(TASK, **{"env.sim.physics": "ours"}).make(2, 1) as env:
         assert backend(env) == "str"
-    monkeypatch.setattr("hpsearch.objectives.tasks.isaaclab_env._runs_here", lambda _: True)
+    install(monkeypatch, "isaacsim")
     with IsaacLab(TASK).make(2, 1) as env:
         assert backend(env) == "PhysxCfg"
 
 
 def test_a_simulator_that_leaves_at_its_start_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Simulation, "default_physics", PhysxCfg())
-    monkeypatch.setattr("hpsearch.objectives.tasks.isaaclab_env._runs_here", lambda _: True)
+    monkeypatch.setattr(Simulation, "starts", False)
     with pytest.raises(UnsupportedTask, match="does not start it here"):
         run(trainer(), TINY, SHORT)
+
+
+def test_isaac_sim_simulates_where_only_its_physx_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    install(monkeypatch, "isaacsim")
+    with IsaacLab("Isaac-AnyPhysx").make(2, 1) as env:
+        assert backend(env) == "PhysxCfg"
+    install(monkeypatch, "ovphysx")
+    with IsaacLab("Isaac-AnyPhysx").make(2, 1) as env:
+        assert backend(env) == "OvPhysxCfg"
+
+
+def test_why_a_task_cannot_be_trained_on_is_told_without_opening_it() -> None:
+    found = {name: problem for name, problem in why_not().items() if name in (TASK, *OF_OTHERS)}
+    assert found == {
+        TASK: "",
+        "Isaac-Handover": "it has several agents",
+        "Isaac-Demonstrations": "it declares no rewards",
+        "Isaac-Choices": "its actions are Discrete(3), not continuous ones",
+        "Isaac-Figures": "",
+        "Isaac-Images": "its observation has shape (8, 8, 3), like an image",
+        "Isaac-OutOfOrder": "RuntimeError: who moved my robot",
+        "Isaac-Physx": "needs Isaac Sim, for PhysX",
+        "Isaac-AnyPhysx": "needs ovphysx",
+        "Isaac-Broken": "its module cannot be imported: No module named 'omni'",
+    }
+    for name, problem in found.items():
+        if problem and name != "Isaac-OutOfOrder":
+            with pytest.raises(UnsupportedTask) as refused, IsaacLab(name).make(2, 1):
+                pass
+            assert refused.value.fields["problem"] == problem
+
+
+def test_a_physics_that_was_asked_for_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"physics": "isaacsim_physx"}
+    with (
+        pytest.raises(UnsupportedTask, match="needs Isaac Sim, for PhysX"),
+        IsaacLab("Isaac-AnyPhysx", **asked).make(2, 1),
+    ):
+        pass
+    install(monkeypatch, "isaacsim")
+    with IsaacLab("Isaac-AnyPhysx", **asked).make(2, 1) as env:
+        assert backend(env) == "PhysxCfg"
 
 
 @pytest.mark.parametrize(

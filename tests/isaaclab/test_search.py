@@ -50,8 +50,10 @@ def test_the_tasks_of_the_other_interpreter_are_listed(
     hpsearch: Command, isaaclab_python: str
 ) -> None:
     said = hpsearch("tasks", "--python", isaaclab_python, timeout=240)
-    (row,) = [line for line in said.splitlines() if line.startswith("Isaac-Cartpole ")]
-    assert row.split()[1] == "yes"
+    rows = {line.split()[0]: line for line in said.splitlines()}
+    assert rows["Isaac-Cartpole"].split()[1] == "yes"
+    assert rows["IsaacContrib-Velocity-Flat-UnitreeA1"].split()[1] == "yes"
+    assert rows["Isaac-Shadow-Handover-Direct"].split()[1] == "no"
     assert "isaaclab 3." in hpsearch("doctor", "--python", isaaclab_python)
 
 

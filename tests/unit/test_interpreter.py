@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -37,7 +38,8 @@ def test_versions_are_those_of_the_interpreter_that_was_named() -> None:
 
 
 def test_what_a_simulator_prints_before_is_no_answer(tmp_path: Path) -> None:
-    assert isaaclab_tasks(fake(tmp_path, """echo '["Isaac-Ant"]'""")) == ["Isaac-Ant"]
+    told = {"Isaac-Ant": "", "Isaac-Lift": "needs Isaac Sim"}
+    assert isaaclab_tasks(fake(tmp_path, f"echo '{json.dumps(told)}'")) == told
 
 
 def test_an_interpreter_that_fails_is_named_with_its_last_line(tmp_path: Path) -> None:
@@ -90,7 +92,7 @@ def with_isaaclab(folder: Path, launcher: str) -> str:
 
 @pytest.mark.parametrize(
     ("launcher", "new"),
-    [("def launch_simulation(cfg): ...", True), ("class AppLauncher: ...", False)],
+    [("def validate_launch(cfg): ...", True), ("class AppLauncher: ...", False)],
 )
 def test_isaac_lab_is_known_by_how_it_starts_and_not_imported(
     tmp_path: Path, launcher: str, new: bool
@@ -121,7 +123,8 @@ def rows(monkeypatch: pytest.MonkeyPatch, found: dict[str, str]) -> dict[str, st
     from hpsearch.cli import tasks
 
     monkeypatch.setattr(tasks, "versions", lambda *_: {"python": "3.12.1", **found})
-    monkeypatch.setattr(tasks, "isaaclab_tasks", lambda _: ["Isaac-Ant"])
+    listed = {"Isaac-Ant": "", "Isaac-Lift": "needs Isaac Sim, for a camera"}
+    monkeypatch.setattr(tasks, "isaaclab_tasks", lambda _: listed)
     said = CliRunner().invoke(app, ["tasks"])
     assert said.exit_code == 0, said
     return {line.split()[0]: line for line in said.stdout.splitlines()}
@@ -159,5 +162,6 @@ def test_tasks_says_of_each_row_what_it_lacks(
     assert "needs isaaclab 3" in said["Bdx"]
     said = rows(monkeypatch, {**there, "isaaclab": "3.0", LAUNCHES: ""})
     assert " yes " in said["Bdx"] and " yes " in said["Isaac-Ant"]
+    assert " no " in said["Isaac-Lift"] and "needs Isaac Sim, for a camera" in said["Isaac-Lift"]
     said = rows(monkeypatch, {"isaaclab": "3.0", LAUNCHES: ""})
     assert "needs sbx-rl, jax" in said["Isaac-Ant"]
