@@ -5,9 +5,10 @@ Imported where Isaac Lab is: in a run, and where its tasks are listed. Nothing i
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -18,7 +19,7 @@ from hpsearch.objectives.spaces import check_spaces
 PHYSICS = ("physics=", "env.sim.physics=", "env.sim.physics.")
 """How an override begins that chooses the physics."""
 
-OTHER_PHYSICS = ("isaacsim_physx", "newton_mjwarp")
+OTHER_PHYSICS = ("physics=isaacsim_physx", "physics=newton_mjwarp")
 """What simulates where the task's own choice is not installed: the first that is."""
 
 
@@ -61,18 +62,10 @@ def configuration(
     """
     from isaaclab_tasks.utils import parse_env_cfg
 
-    def parse(*more: str) -> Any:
-        return parse_env_cfg(
-            task_id, device=device, num_envs=num_envs, overrides=[*overrides, *more]
-        )
-
     try:
-        cfg = parse()
+        overrides = [*overrides, *_other_physics(task_id, overrides)]
+        cfg = parse_env_cfg(task_id, device=device, num_envs=num_envs, overrides=overrides)
         lacking = _lacking(cfg)
-        if lacking and not any(each.startswith(PHYSICS) for each in overrides):
-            other = _with_other_physics(parse)
-            if other is not None:
-                cfg, lacking = other, ""
     except (ValueError, AttributeError, KeyError) as error:
         raise UnsupportedTask(name=task_id, problem=str(error)) from error
     except ImportError as error:
@@ -86,16 +79,18 @@ def configuration(
     return cfg
 
 
-def _with_other_physics(parse: Callable[[str], Any]) -> Any:
-    """Returns a configuration that lacks nothing; None if no other physics makes one."""
-    for name in OTHER_PHYSICS:
-        try:
-            cfg = parse(f"physics={name}")
-            if not _lacking(cfg):
-                return cfg
-        except ValueError:  # the task does not offer it
-            continue
-    return None
+def _other_physics(task_id: str, overrides: Sequence[str]) -> list[str]:
+    """Returns an override by which a task lacks nothing; none if it need not, or cannot be."""
+    from isaaclab_tasks.utils import parse_env_cfg
+
+    asked_for = any(each.startswith(PHYSICS) for each in overrides)
+    if asked_for or not _lacking(parse_env_cfg(task_id, overrides=overrides)):
+        return []
+    for other in OTHER_PHYSICS:
+        with contextlib.suppress(ValueError):  # the task does not offer it
+            if not _lacking(parse_env_cfg(task_id, overrides=[*overrides, other])):
+                return [other]
+    return []
 
 
 def _lacking(cfg: Any) -> str:

@@ -380,7 +380,9 @@ def test_what_simulates_is_part_of_the_kind_of_device(monkeypatch: pytest.Monkey
     assert not opened
 
 
-@pytest.mark.parametrize("settings", [{}, {"env.sim.physics_material.friction": "0.8"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"env.sim.physics_material.friction": "0.8"}, {"env.sim.solver": "quick"}]
+)
 def test_newton_simulates_where_the_physics_of_the_task_is_not_installed(
     settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -390,6 +392,8 @@ def test_newton_simulates_where_the_physics_of_the_task_is_not_installed(
         physics = [each for each in given["overrides"] if each.startswith("physics=")]
         cfg = make_cfg(task, **{**given, "overrides": physics})
         cfg.sim.physics_material = SimpleNamespace(friction=1.0)
+        if isinstance(cfg.sim.physics, NewtonCfg):
+            cfg.sim.solver = "thorough"
         return cfg
 
     monkeypatch.setattr(sys.modules["isaaclab_tasks.utils"], "parse_env_cfg", with_material)
